@@ -1,0 +1,149 @@
+"""What goes over a WebSocket: server frames as ready bytes, client frames as typed structs.
+
+Server frames are unmasked and stateless (RFC 6455, 5.1), so a frame encoded once can be written
+to any number of connections.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from pushd.errors import BadRequest, PushdError
+
+PING = b"\x89\x00"
+_encode = msgspec.json.Encoder().encode
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One final text frame, unmasked."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c%b" % (size, payload)
+    if size < 65536:
+        return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
+    return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
+
+
+def frame(type_: str, **members: Any) -> bytes:
+    """A JSON object of this type as one text frame."""
+    return text_frame(_encode({"type": type_, **members}))
+
+
+def hint_frame(channel: str, epoch: str, seq: int, jitter_ms: int) -> bytes:
+    """The one thing pushed about messages: channel, epoch, newest seq."""
+    jitter = b',"jitter_ms":%d' % jitter_ms if jitter_ms else b""
+    return text_frame(
+        b'{"type":"hint","channel":%b,"epoch":"%b","seq":%d%b}'
+        % (_encode(channel), epoch.encode(), seq, jitter)
+    )
+
+
+def error_frame(error: PushdError, id_: str | None = None) -> bytes:
+    members: dict[str, Any] = {"code": error.code, "detail": error.detail, **error.extra}
+    if error.retry_after is not None:
+        members["retry_after_ms"] = error.retry_after * 1000
+    if id_ is not None:
+        members["id"] = id_
+    return frame("error", **members)
+
+
+class Message(msgspec.Struct):
+    """The message as a publisher gives it; ``data`` stays untouched bytes."""
+
+    data: msgspec.Raw
+    type: str = "message"
+    id: str | None = None
+    sender: str | None = None
+
+
+class Targets(msgspec.Struct, forbid_unknown_fields=True):
+    """Whom a publish goes to."""
+
+    channels: list[str] = []
+    users: list[str] = []
+    groups: list[str] = []
+    all: bool = False
+
+
+class Auth(msgspec.Struct, tag="auth"):
+    token: str
+
+
+class Refresh(msgspec.Struct, tag="refresh"):
+    token: str
+
+
+class Subscribe(msgspec.Struct, tag="subscribe"):
+    channels: dict[str, str]
+
+
+class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
+    channels: list[str]
+
+
+class Ping(msgspec.Struct, tag="ping"):
+    pass
+
+
+class Ack(msgspec.Struct, tag="ack"):
+    cursors: dict[str, str]
+
+
+class Read(msgspec.Struct, tag="read"):
+    channel: str
+    cursor: str
+
+
+class Publish(msgspec.Struct, tag="publish"):
+    to: Targets
+    message: Message
+    id: str | None = None
+
+
+class Call(msgspec.Struct, tag="call"):
+    name: str
+    id: str | None = None
+    # Not "Raw | None": in a union with None, Raw takes nothing but null.
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+ClientFrame = Auth | Refresh | Subscribe | Unsubscribe | Ping | Ack | Read | Publish | Call
+_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
+
+
+def decode_client_frame(text: str) -> ClientFrame:
+    """Raises BadRequest with the cause; an unknown frame is refused, never a reason to close."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, ValueError) as cause:
+        raise BadRequest(f"This frame is not one that pushd knows: {cause}") from None
+
+
+CloseCode = Literal[1000, 1001, 1008, 1009, 1011, 1012, 1013, 4001, 4003, 4008, 4009, 4029]
+RECONNECT: dict[int, bool] = {
+    1000: False,
+    1001: True,
+    1008: True,
+    1009: True,
+    1011: True,
+    1012: True,
+    1013: True,
+    4001: False,
+    4003: False,
+    4008: True,
+    4009: False,
+    4029: True,
+}
+
+
+def bye_frame(code: int, reason: str, retry_after_ms: int = 0) -> bytes:
+    """Said before every close that the server begins; the table says whether to come again."""
+    return frame(
+        "bye",
+        code=code,
+        reason=reason,
+        reconnect=RECONNECT[code],
+        retry_after_ms=retry_after_ms,
+    )

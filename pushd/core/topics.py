@@ -1,0 +1,140 @@
+"""Fan-out without I/O: who follows a channel, what each was sent, and the pass under way.
+
+Rules that make hints safe (design, "heads only rise, registration comes first"):
+a subscriber registers, then reads the head; what was sent is kept per subscription, and what is
+not newer is skipped; a pass walks a snapshot and is repeated while the head is above it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pushd.core.positions import MAX_SEQ
+
+Mark = tuple[str, int]  # (epoch, seq); later epochs sort higher, so marks compare as tuples
+NOTHING: Mark = ("", 0)
+GONE: Mark = ("~", MAX_SEQ)  # above every mark: nothing more is ever sent
+
+
+class Link(Protocol):
+    """The outgoing side of one connection, as fan-out sees it."""
+
+    hold: bool
+
+    def write(self, data: bytes) -> bool: ...
+
+
+class Subscription:
+    """One (session, channel): what it was sent, and whether a newer head waits for the socket."""
+
+    __slots__ = ("dirty", "link", "pending", "sent", "topic")
+
+    def __init__(self, topic: Topic, link: Link, pending: list[Subscription]) -> None:
+        self.topic = topic
+        self.link = link
+        self.sent: Mark = NOTHING
+        self.dirty = False
+        # Shared by all subscriptions of one session: those with a dirty mark.
+        self.pending = pending
+
+    def mark(self) -> None:
+        """The socket is busy: remember that there is something newer, one bit per channel."""
+        if not self.dirty:
+            self.dirty = True
+            self.pending.append(self)
+
+
+class Waiter(Protocol):
+    """A held poll: a record that fan-out answers, not a task."""
+
+    def moved(self) -> None: ...
+
+
+class Topic:
+    """A channel that somebody follows. Forgotten when nobody does."""
+
+    __slots__ = ("channel", "head", "owed_until", "passing", "queued", "subscriptions", "waiters")
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self.head: Mark = NOTHING
+        self.subscriptions: dict[Subscription, None] = {}
+        self.waiters: dict[Waiter, Mark] = {}  # with the head that each has seen
+        self.queued = False
+        self.owed_until = 0.0
+        self.passing: Pass | None = None
+
+    @property
+    def forgettable(self) -> bool:
+        return not (self.subscriptions or self.waiters or self.queued)
+
+
+class Pass:
+    """One walk over a snapshot of a topic's followers with one mark. At most one per topic."""
+
+    __slots__ = ("_at", "_polled", "cost", "frame", "mark", "started", "subscriptions", "waiters")
+
+    def __init__(self, topic: Topic, frame: bytes, now: float) -> None:
+        self.started = now
+        self.mark = topic.head
+        self.frame = frame
+        self.subscriptions = list(topic.subscriptions)
+        # Who came while the head was raised and knows it already goes on waiting.
+        waiters, mark = topic.waiters, self.mark
+        self.waiters = [waiter for waiter, known in waiters.items() if known < mark]
+        topic.waiters = {waiter: known for waiter, known in waiters.items() if known >= mark}
+        self.cost = 0.0
+        self._at = 0
+        self._polled = 0
+
+    def next_subscriptions(self, count: int) -> list[Subscription]:
+        """The next ``count`` subscriptions; empty when all had their turn."""
+        chunk = self.subscriptions[self._at : self._at + count]
+        self._at += count
+        return chunk
+
+    def next_waiters(self, count: int) -> list[Waiter]:
+        chunk = self.waiters[self._polled : self._polled + count]
+        self._polled += count
+        return chunk
+
+    @property
+    def finished(self) -> bool:
+        return self._at >= len(self.subscriptions) and self._polled >= len(self.waiters)
+
+
+# A pass makes its followers pull, which costs about four times the pass itself. With this factor
+# one busy channel takes about half of a loop that is otherwise idle.
+COST_FACTOR = 8.0
+# On a loop that is full, hints come more seldom and pulls get larger: less work for the same
+# messages, which leaves room for publishes. From half full on, up to half as often.
+BUSY_FROM, BUSY_FULL, BUSY_FACTOR = 0.5, 0.9, 2.0
+BURST_S = 1.0  # of a channel's share that may be used ahead
+
+
+def booked(cost: float, busy: float) -> float:
+    """Seconds that a pass of this cost books, while the loop's thread is ``busy`` (0…1)."""
+    fullness = min(max((busy - BUSY_FROM) / (BUSY_FULL - BUSY_FROM), 0.0), 1.0)
+    return COST_FACTOR * cost * (1 + (BUSY_FACTOR - 1) * fullness)
+
+
+def pace(owed_until: float, started: float, ended: float, books: float, most: float) -> float:
+    """Until when a topic has used up its share of the loop; the new ``owed_until``.
+
+    A leaky bucket (GCRA): each pass books a multiple of its cost, and ``BURST_S`` may be
+    booked ahead. So hints after a quiet time go at once, a burst too, and only a channel that is
+    busy without end rests between passes, never longer than ``most``. Seconds, on one clock.
+    """
+    return min(max(owed_until, started) + books, ended + BURST_S + most)
+
+
+def rest_until(owed_until: float) -> float:
+    """When the next pass may begin."""
+    return owed_until - BURST_S
+
+
+def jitter_ms(followers: int, from_followers: int, pulls_per_second: int) -> int:
+    """How long followers of a large topic may put off their pull, so that pulls come evenly."""
+    if followers < from_followers:
+        return 0
+    return followers * 1000 // pulls_per_second

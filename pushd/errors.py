@@ -1,0 +1,189 @@
+"""Every refusal pushd gives: a stable code, an HTTP status, a cause and a cure.
+
+One table for HTTP problems (RFC 9457), WebSocket ``error`` frames and the command line.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class PushdError(Exception):
+    """Base of all refusals. ``detail`` is the cause in this case, ``cure`` what to do about it.
+
+    ``extra`` carries the members that some codes add (a reset's ``resume``, say).
+    ``retry_after`` is in seconds and becomes the ``Retry-After`` header.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    cure: ClassVar[str] = "It is the server's fault; its log says more. Retry with the same id."
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retry_after: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+        self.extra = extra or {}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Members of the problem object, ``code`` first."""
+        members = {
+            "code": self.code,
+            "status": self.status,
+            "detail": self.detail,
+            "cure": self.cure,
+            **self.extra,
+        }
+        if self.retry_after is not None:
+            members["retry_after_ms"] = self.retry_after * 1000
+        return members
+
+    def as_json(self) -> bytes:
+        return msgspec.json.encode(self.as_dict())
+
+
+class BadRequest(PushdError):
+    code = "bad_request"
+    status = 400
+    cure = "Correct the request; docs/protocol.md shows its form."
+
+
+class Unauthorized(PushdError):
+    code = "unauthorized"
+    status = 401
+    cure = "Send a valid key or token as 'Authorization: Bearer …'."
+
+
+class TokenExpired(PushdError):
+    code = "token_expired"
+    status = 401
+    cure = "Get a new token from your application and come again."
+
+
+class Forbidden(PushdError):
+    code = "forbidden"
+    status = 403
+    cure = "Use a key or token whose scopes and patterns cover this."
+
+
+class NotFound(PushdError):
+    code = "not_found"
+    status = 404
+    cure = "Check the path; docs/protocol.md lists them all."
+
+
+class UpgradeRequired(PushdError):
+    code = "bad_request"
+    status = 426
+    cure = "Connect with WebSocket version 13 (RFC 6455)."
+
+
+class MethodNotAllowed(PushdError):
+    """``extra`` holds ``allow``, the methods that are served there."""
+
+    code = "bad_request"
+    status = 405
+    cure = "Use one of the methods named in the Allow header."
+
+
+class RequestTimeout(PushdError):
+    code = "bad_request"
+    status = 408
+    cure = "Send the whole request sooner."
+
+
+class Conflict(PushdError):
+    code = "conflict"
+    status = 409
+    cure = "An id names one body: use a new id for a new message."
+
+
+class Reset(PushdError):
+    """A complete answer is impossible; ``extra`` holds epoch, first, head, skipped, resume."""
+
+    status = 410
+    cure = "Load a snapshot of your data, then go on from the cursor in 'resume'."
+
+
+class Expired(Reset):
+    code = "expired"
+
+
+class EpochChanged(Reset):
+    code = "epoch_changed"
+
+
+class CursorAhead(Reset):
+    code = "cursor_ahead"
+
+
+class TooLarge(PushdError):
+    code = "too_large"
+    status = 413
+    cure = "Send less at once; docs/settings.md lists the limits."
+
+
+class HeadTooLarge(PushdError):
+    code = "too_large"
+    status = 431
+    cure = "Send fewer or shorter headers; put large things into the body."
+
+
+class RateLimited(PushdError):
+    code = "rate_limited"
+    status = 429
+    cure = "Slow down; come again after Retry-After seconds."
+
+
+class Overloaded(PushdError):
+    code = "overloaded"
+    status = 503
+    cure = "Come again after Retry-After seconds, with the same id."
+
+
+class NotReady(PushdError):
+    code = "not_ready"
+    status = 503
+    cure = "The server is starting or stopping; come again after Retry-After seconds."
+
+
+class StorageFull(PushdError):
+    code = "storage_full"
+    status = 507
+    cure = "Free disk space on the server; pulls go on meanwhile. Nothing of this was stored."
+
+
+class StorageBroken(PushdError):
+    """The disk refused a write or a sync. Never retried: what was in flight is unknown."""
+
+    code = "internal"
+    status = 500
+    cure = "Check the disk and the file system, then start pushd again; retry with the same id."
+
+
+class CannotStart(PushdError):
+    """A clear refusal to start: a file that is locked, read-only, corrupt or from elsewhere."""
+
+    code = "cannot_start"
+    status = 500
+    cure = "Mend what the detail names, then start again."
+
+
+class BadSetting(PushdError):
+    code = "bad_setting"
+    status = 500
+    cure = "Correct it; 'pushctl config docs' lists every setting."
+
+
+class NoHandler(PushdError):
+    code = "no_handler"
+    status = 404
+    cure = "Register a handler of this name in the application."
