@@ -1,0 +1,30 @@
+"""The durable log. The only place that knows SQLite; everything else sees these names."""
+
+from __future__ import annotations
+
+from pushd.log.log import Log
+from pushd.log.requests import (
+    Advance,
+    Append,
+    Entry,
+    Head,
+    LogOptions,
+    Marks,
+    MissingMessages,
+    Stored,
+)
+from pushd.log.statistics import Histogram, LogStatistics
+
+__all__ = [
+    "Advance",
+    "Append",
+    "Entry",
+    "Head",
+    "Histogram",
+    "Log",
+    "LogOptions",
+    "LogStatistics",
+    "Marks",
+    "MissingMessages",
+    "Stored",
+]

@@ -1,0 +1,68 @@
+"""When the WAL goes into the database. The writer's own work: an automatic one hides errors."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+import structlog
+
+from pushd.log import failures
+from pushd.log.store import Store
+
+_logger = structlog.get_logger("pushd.log")
+
+# Pages (4 KiB) in the WAL. 1,000 to 16,000 gave the same throughput; the fewer, the shorter the
+# pause that a checkpoint makes (2,000: some 5 ms) and the less a start has to catch up.
+PAGES: Final = 2_000
+# Busy readers keep the WAL from starting over: from here on they are waited for, briefly.
+RESTART_PAGES: Final = 16_000
+RESTART_WAIT_MS: Final = 100
+
+
+class Checkpointer:
+    """Counts what goes into the WAL by a guess, and corrects itself by what SQLite answers."""
+
+    def __init__(self, store: Store) -> None:
+        self.count = 0
+        self._store = store
+        self._pages = 0.0
+        self._due = float(PAGES)
+        self._guessed = 0
+        # Pages really written for each that was guessed.
+        self._scale = 1.0
+
+    def grow(self, pages: int) -> None:
+        self._guessed += pages
+        self._pages += pages * self._scale
+
+    def run_if_due(self) -> None:
+        """Raises sqlite3.Error when the disk cannot be trusted; a full disk only postpones."""
+        if self._pages < self._due:
+            return
+        if self._pages < RESTART_PAGES:
+            self._run("PASSIVE")
+            return
+        with self._store.patience(RESTART_WAIT_MS):
+            self._run("RESTART")
+
+    def run_last(self) -> None:
+        self._run("TRUNCATE")
+
+    def _run(self, mode: str) -> None:
+        try:
+            _, frames, done = self._store.checkpoint(mode)
+        except sqlite3.Error as error:
+            if not failures.is_passing(error):
+                raise
+            _logger.warning("checkpoint postponed", error=str(error))
+        else:
+            self.count += 1
+            if frames and self._guessed:
+                self._scale = min(1.0, max(0.05, frames / self._guessed))
+            # Once all is in the database the next commit starts the file over, if it can.
+            if done == frames:
+                self._pages = self._guessed = 0
+            else:
+                self._pages = frames
+        self._due = self._pages + PAGES

@@ -1,0 +1,35 @@
+"""What an error of SQLite means for those who wait for an answer."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from pushd.errors import Overloaded, PushdError, StorageBroken, StorageFull
+
+
+def full() -> StorageFull:
+    return StorageFull("The disk that holds the log is full, or nearly.")
+
+
+def is_passing(error: Exception) -> bool:
+    """Nothing was stored for certain, and a later try may succeed."""
+    return not isinstance(refusal(error), StorageBroken)
+
+
+def refusal(error: Exception) -> PushdError:
+    """StorageBroken unless it is known that nothing was stored and a later try may succeed.
+
+    Disk full: the commit record is the last thing written, so without space there is none.
+    Busy: another program held the file, so the transaction never began.
+    (Only the -shm file is told otherwise: no space there is an IOERR, after the commit record.)
+    Whatever else a write or a sync says, the state of the disk is unknown: it is not retried.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return full()
+    if code == sqlite3.SQLITE_BUSY:
+        return Overloaded("Another program holds the database.", retry_after=1)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return StorageBroken(
+        f"The log cannot be written ({name}: {error}). What was under way is unknown."
+    )

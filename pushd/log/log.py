@@ -1,0 +1,231 @@
+"""The log as the event loop sees it: synchronous calls in, callbacks on the loop out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+
+from pushd.core.positions import Cursor
+from pushd.errors import NotReady, Overloaded, PushdError, TooLarge
+from pushd.log.crossing import Outcome, Signal, drained
+from pushd.log.decide import Moved
+from pushd.log.engine import Engine
+from pushd.log.marks import Found, MarkBuffer, newest
+from pushd.log.reader import Done, Job, LoadMarks, ReadMessages
+from pushd.log.requests import Advance, Append, Head, LogOptions, Marks
+from pushd.log.startup import open_log
+from pushd.log.statistics import LogStatistics
+
+_logger = structlog.get_logger("pushd.log")
+
+
+class Log:
+    """Everything on the loop; two threads behind it. ``run()`` is the service."""
+
+    def __init__(self, directory: Path, options: LogOptions | None = None) -> None:
+        self.directory = directory
+        self.options = options or LogOptions()
+        self.heads: dict[str, Head] = {}
+        self.on_advance: Callable[[list[Advance]], None] = _nobody_listens
+        self._backlog = 0
+        self._waiting_reads = 0
+        self._refusal: PushdError | None = NotReady("The log is not open yet.", retry_after=1)
+        self._marks = MarkBuffer(lambda: self._put(Signal.MARKS), lambda: self._put(Signal.FLUSH))
+        self._engine: Engine | None = None
+        self._put: Callable[[Append | Signal], None] = _drop
+
+    # -- appending
+
+    def submit(self, append: Append) -> None:
+        """Raises Overloaded, NotReady, StorageBroken or TooLarge; then ``done`` is never called."""
+        self._admit(append.size, append.size)
+        self._put(append)
+
+    def submit_many(self, appends: list[Append]) -> None:
+        """All of them, or none by an exception."""
+        sizes = [append.size for append in appends]
+        self._admit(sum(sizes), max(sizes, default=0))
+        for append in appends:
+            self._put(append)
+
+    def _admit(self, size: int, largest: int) -> None:
+        if self._refusal is not None:
+            raise _fresh(self._refusal)
+        limit = self.options.backlog_bytes
+        # It would hold up all others for as long as the whole backlog may.
+        if largest > limit:
+            raise TooLarge(f"{largest} bytes for all targets together; at most {limit} at once.")
+        if self._backlog and self._backlog + size > limit:
+            raise Overloaded("More waits to be stored than the backlog takes.", retry_after=1)
+        self._backlog += size
+
+    # -- reading
+
+    def read_messages(
+        self,
+        head: Head,
+        after: int,
+        upto: int,
+        limit: int,
+        max_bytes: int,
+        done: Callable[[list[bytes] | PushdError], None],
+    ) -> None:
+        """Encoded messages ``after + 1`` to ``upto``, without a gap, or MissingMessages.
+
+        ``done`` is always called later, never from here.
+        """
+        self._read(ReadMessages(head.channel_id, head.epoch, after, upto, limit, max_bytes, done))
+
+    def load_marks(
+        self,
+        user: str,
+        device: str | None,
+        channels: list[str],
+        done: Callable[[dict[str, Marks] | PushdError], None],
+    ) -> None:
+        """Marks of every channel named, those included that are not on disk yet."""
+        wanted = [(name, self.heads.get(name)) for name in channels]
+        ids = [head.channel_id for _, head in wanted if head is not None]
+        before = self._marks.unwritten(user, device, ids)
+
+        def merge(found: Found | PushdError) -> None:
+            if isinstance(found, PushdError):
+                done(found)
+                return
+            delivered, read = newest(found, before, self._marks.unwritten(user, device, ids))
+            marks = {}
+            for name, head in wanted:
+                key = -1 if head is None else head.channel_id
+                marks[name] = Marks(delivered.get(key), read.get(key))
+            done(marks)
+
+        self._read(LoadMarks(user, device, ids, merge))
+
+    def _read(self, job: Job) -> None:
+        refusal = self._refusal
+        if refusal is None and self._waiting_reads >= self.options.waiting_reads:
+            refusal = Overloaded("Too many reads wait.", retry_after=1)
+        self._waiting_reads += 1
+        if refusal is not None:
+            # Later, as with any other answer: callers need not expect it before this returns.
+            answers: list[tuple[Done, object]] = [(job.done, _fresh(refusal))]
+            trio.lowlevel.current_trio_token().run_sync_soon(self._answered, answers)
+        else:
+            self._started_engine.reader.queue.put(job)
+
+    # -- marks
+
+    def record_delivered(self, user: str, device: str, channel: str, cursor: Cursor) -> None:
+        """Memory only; on disk within ``write_behind_s``. A mark never falls."""
+        self._record(user, device, channel, cursor)
+
+    def record_read(self, user: str, channel: str, cursor: Cursor) -> None:
+        """Memory only; on disk within ``write_behind_s``. A mark never falls."""
+        self._record(user, None, channel, cursor)
+
+    def _record(self, user: str, device: str | None, channel: str, cursor: Cursor) -> None:
+        if self._refusal is not None:
+            return
+        head = self.heads.get(channel)
+        # A mark beyond the head, or of another life, would never be risen above.
+        if head is not None and head.epoch == cursor.epoch and cursor.seq <= head.seq:
+            self._marks.record((user, device, head.channel_id), cursor)
+
+    # -- life
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Opens, serves until ``close()`` or cancellation. Raises CannotStart, StorageBroken."""
+        opened = await trio.to_thread.run_sync(open_log, self.directory, self.options)
+        self.heads = opened.heads
+        self._engine = engine = Engine(
+            opened, self.directory, self.options, self._marks, self._stored, self._answered
+        )
+        engine.start()
+        self._put = engine.writer.queue.put
+        self._refusal = None
+        try:
+            task_status.started()
+            await engine.ended.wait()
+        finally:
+            self.close()
+            await engine.end()
+        if engine.writer.error is not None:
+            raise engine.writer.error
+
+    def close(self) -> None:
+        """No more submits; the writer writes what waits and the marks, then ``run()`` returns."""
+        if self._refusal is None:
+            self._refusal = NotReady("The server is stopping.", retry_after=1)
+            self._started_engine.finish()
+
+    def statistics(self) -> LogStatistics:
+        writer = self._started_engine.writer
+        return writer.statistics(
+            channels=len(self.heads),
+            backlog_bytes=self._backlog,
+            waiting_reads=self._waiting_reads,
+        )
+
+    @property
+    def _started_engine(self) -> Engine:
+        if self._engine is None:
+            raise NotReady("The log is not open yet.", retry_after=1)
+        return self._engine
+
+    # -- what the threads hand back, on the loop
+
+    def _stored(self, outcome: Outcome) -> None:
+        """Heads first, then who follows them, then who waits for the answer."""
+        self._backlog -= outcome.size
+        results = outcome.results
+        if outcome.broken is not None:
+            # What was submitted after the writer had looked for the last time.
+            self._refusal = outcome.broken
+            late = drained(self._started_engine.writer.queue)
+            results = results + [(append, _fresh(outcome.broken)) for append in late]
+            self._backlog = 0
+        if outcome.moved:
+            advances = [self._advance(moved) for moved in outcome.moved]
+            _call(self.on_advance, advances)
+        for append, result in results:
+            _call(append.done, result)
+
+    def _advance(self, moved: Moved) -> Advance:
+        channel, channel_id, epoch, seq, at, start, messages = moved
+        head = self.heads.get(channel)
+        if head is None:
+            self.heads[channel] = head = Head(channel, channel_id, epoch, seq, 1, at)
+        else:
+            head.seq = seq
+            head.at = at
+        return Advance(head, start, messages)
+
+    def _answered(self, answers: list[tuple[Done, object]]) -> None:
+        self._waiting_reads -= len(answers)
+        for done, answer in answers:
+            _call(done, answer)
+
+
+def _call(callback: Callable[[Any], None], value: object) -> None:
+    """One that fails must not keep the others from their answers."""
+    try:
+        callback(value)
+    except Exception:
+        _logger.exception("a callback of the log failed")
+
+
+def _fresh(error: PushdError) -> PushdError:
+    """A copy: the same object raised in many tasks would collect all their tracebacks."""
+    return type(error)(error.detail, retry_after=error.retry_after)
+
+
+def _nobody_listens(_: list[Advance]) -> None:
+    pass
+
+
+def _drop(_: Append | Signal) -> None:
+    """Before the log is open nothing is admitted."""

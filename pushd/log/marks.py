@@ -1,0 +1,113 @@
+"""How far devices and users have come, between the loop that records it and the disk.
+
+dirty (recorded) -> writing (the writer has it) -> gone (committed). Whoever loads marks looks here
+before and after reading the disk, so that nothing is missed on its way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from pushd.core.positions import Cursor
+
+# User, device, channel id. Without a device it is the read mark of the user.
+MarkKey = tuple[str, str | None, int]
+# Delivered and read marks, each by channel id.
+Found = tuple[dict[int, Cursor], dict[int, Cursor]]
+
+# So many at once are not left to wait: memory is bounded by what the disk takes.
+FLUSH_KEYS: Final = 200_000
+# What one transaction takes along: some 5 ms, so that publishes hardly notice.
+SLICE: Final = 1_000
+
+
+class MarkBuffer:
+    """Conflated per key; values only rise. ``on_first`` and ``on_many`` wake the writer."""
+
+    def __init__(self, on_first: Callable[[], None], on_many: Callable[[], None]) -> None:
+        self._on_first = on_first
+        self._on_many = on_many
+        self._lock = threading.Lock()
+        self._dirty: dict[MarkKey, Cursor] = {}
+        self._writing: dict[MarkKey, Cursor] = {}
+        self._slices: list[list[tuple[MarkKey, Cursor]]] = []
+
+    def record(self, key: MarkKey, cursor: Cursor) -> None:
+        """Loop side, memory only."""
+        # The lock only keeps the writer's swap from falling between the look-up and the store.
+        with self._lock:
+            dirty = self._dirty
+            old = dirty.get(key)
+            if old is not None and cursor <= old:
+                return
+            dirty[key] = cursor
+            count = len(dirty)
+        if old is None:
+            if count == 1:
+                self._on_first()
+            elif count % FLUSH_KEYS == 0:
+                self._on_many()
+
+    def unwritten(self, user: str, device: str | None, channel_ids: list[int]) -> Found:
+        """What may not be on disk yet."""
+        with self._lock:
+            return newest(
+                *(
+                    (
+                        _pick(source, user, device, channel_ids) if device is not None else {},
+                        _pick(source, user, None, channel_ids),
+                    )
+                    for source in (self._dirty, self._writing)
+                )
+            )
+
+    def next_slice(self) -> list[tuple[MarkKey, Cursor]]:
+        """Writer side: what to write now (or nothing); the same until ``slice_written``."""
+        if not self._slices:
+            with self._lock:
+                if not self._dirty:
+                    return []
+                self._writing, self._dirty = self._dirty, {}
+            items = list(self._writing.items())
+            self._slices = [items[i : i + SLICE] for i in range(0, len(items), SLICE)]
+            self._slices.reverse()
+        return self._slices[-1]
+
+    def slice_written(self) -> bool:
+        """Writer side, after the commit. True when more of the same swap waits."""
+        self._slices.pop()
+        if self._slices:
+            return True
+        with self._lock:
+            self._writing = {}
+        return False
+
+    def has_dirty(self) -> bool:
+        return bool(self._dirty)
+
+    def __len__(self) -> int:
+        return len(self._dirty) + len(self._writing)
+
+
+def _pick(
+    source: dict[MarkKey, Cursor], user: str, device: str | None, channel_ids: list[int]
+) -> dict[int, Cursor]:
+    found = {}
+    for channel_id in channel_ids:
+        cursor = source.get((user, device, channel_id))
+        if cursor is not None:
+            found[channel_id] = cursor
+    return found
+
+
+def newest(*sources: Found) -> Found:
+    """Per channel the highest of what the sources know."""
+    merged: Found = ({}, {})
+    for source in sources:
+        for into, marks in zip(merged, source, strict=True):
+            for channel_id, cursor in marks.items():
+                if channel_id not in into or cursor > into[channel_id]:
+                    into[channel_id] = cursor
+    return merged

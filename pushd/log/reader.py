@@ -1,0 +1,162 @@
+"""The thread that reads what is no longer in memory: short reads on a connection of its own."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from pushd.core.messages import DEFAULT_TYPE, encode_message
+from pushd.core.positions import Cursor
+from pushd.errors import PushdError, StorageBroken
+from pushd.log.marks import Found
+from pushd.log.requests import MissingMessages
+
+_logger = structlog.get_logger("pushd.log")
+
+# Handed to the loop at once: so many answers, or messages in them. More would make the first
+# wait for the last.
+_ANSWERS: Final = 32
+_MESSAGES_AT_ONCE: Final = 200
+
+_MESSAGES: Final = (
+    "SELECT seq, at, type, sender, id, data FROM messages"
+    " WHERE channel_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+)
+_DELIVERED: Final = (
+    "SELECT channel_id, epoch, seq FROM cursors WHERE user = ? AND device = ?"
+    " AND channel_id IN (SELECT value FROM json_each(?))"
+)
+_READ: Final = (
+    "SELECT channel_id, epoch, seq FROM reads WHERE user = ?"
+    " AND channel_id IN (SELECT value FROM json_each(?))"
+)
+
+Done = Callable[[Any], None]
+
+
+class Job(Protocol):
+    done: Done
+
+    def run(self, connection: sqlite3.Connection) -> object:
+        """The answer. Errors are raised; the reader makes values of them."""
+
+
+class ReadMessages:
+    """Seqs ``after + 1`` to ``upto``, at least one, up to ``limit`` or ``max_bytes``."""
+
+    __slots__ = ("after", "channel_id", "done", "epoch", "limit", "max_bytes", "upto")
+
+    def __init__(
+        self,
+        channel_id: int,
+        epoch: str,
+        after: int,
+        upto: int,
+        limit: int,
+        max_bytes: int,
+        done: Done,
+    ) -> None:
+        self.channel_id = channel_id
+        self.epoch = epoch
+        self.after = after
+        self.upto = upto
+        self.limit = limit
+        self.max_bytes = max_bytes
+        self.done = done
+
+    def run(self, connection: sqlite3.Connection) -> list[bytes]:
+        limit = max(1, self.limit)
+        rows = connection.execute(_MESSAGES, (self.channel_id, self.after, self.upto, limit))
+        encoded: list[bytes] = []
+        room = self.max_bytes
+        expected = self.after
+        capped = False
+        try:
+            for seq, at, type_, sender, id_, data in rows:
+                expected += 1
+                if seq != expected:
+                    break
+                message = encode_message(
+                    seq, self.epoch, type_ or DEFAULT_TYPE, id_, sender, at, data
+                )
+                room -= len(message)
+                if room < 0 and encoded:
+                    capped = True
+                    break
+                encoded.append(message)
+        finally:
+            # An open cursor is an open snapshot, which keeps the WAL from starting over.
+            rows.close()
+        missing = self.after + len(encoded) + 1
+        if not capped and missing <= self.upto and len(encoded) < limit:
+            raise MissingMessages(f"Message {missing} of epoch {self.epoch} is not on disk.")
+        return encoded
+
+
+class LoadMarks:
+    """The delivered marks of a device (if any) and the read marks of its user."""
+
+    __slots__ = ("channel_ids", "device", "done", "user")
+
+    def __init__(self, user: str, device: str | None, channel_ids: list[int], done: Done) -> None:
+        self.user = user
+        self.device = device
+        self.channel_ids = channel_ids
+        self.done = done
+
+    def run(self, connection: sqlite3.Connection) -> Found:
+        ids = msgspec.json.encode(self.channel_ids).decode()
+        delivered: dict[int, Cursor] = {}
+        if self.device is not None:
+            delivered = _found(connection.execute(_DELIVERED, (self.user, self.device, ids)))
+        return delivered, _found(connection.execute(_READ, (self.user, ids)))
+
+
+def _found(rows: sqlite3.Cursor) -> dict[int, Cursor]:
+    return {channel_id: Cursor(epoch, seq) for channel_id, epoch, seq in rows.fetchall()}
+
+
+class Reader:
+    """``run`` on a thread of its own, until None comes. ``post`` hands answers to the loop."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, post: Callable[[list[tuple[Done, object]]], None]
+    ) -> None:
+        self.queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._connection = connection
+        self._post = post
+
+    def run(self) -> None:
+        get = self.queue.get
+        job = get()
+        while job is not None:
+            answers: list[tuple[Done, object]] = []
+            messages = 0
+            try:
+                while job is not None:
+                    answer = self._answer(job)
+                    answers.append((job.done, answer))
+                    messages += len(answer) if isinstance(answer, list) else 0
+                    if len(answers) >= _ANSWERS or messages >= _MESSAGES_AT_ONCE:
+                        break
+                    job = get(False)
+            except queue.Empty:
+                pass
+            self._post(answers)
+            if job is not None:
+                job = get()
+
+    def _answer(self, job: Job) -> object:
+        try:
+            return job.run(self._connection)
+        except PushdError as error:
+            return error
+        except Exception as error:
+            # A read that fails harms one pull, not the log.
+            _logger.exception("read failed")
+            return StorageBroken(f"The log cannot be read ({error}).")

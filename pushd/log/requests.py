@@ -1,0 +1,112 @@
+"""What goes into the log and what comes out of it: plain records that cross the threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from pushd.core.messages import Draft
+from pushd.core.positions import Cursor
+from pushd.errors import PushdError
+
+MIB: Final = 1024 * 1024
+# What a queued entry costs beside its texts: objects, tuples, the row to be written.
+_ENTRY_OVERHEAD: Final = 64
+
+
+class Entry(NamedTuple):
+    """One message for one channel."""
+
+    channel: str
+    draft: Draft
+
+
+class Stored(NamedTuple):
+    """A message that is on disk. ``at``: ms since 1970. ``duplicate``: stored by an earlier try."""
+
+    channel: str
+    epoch: str
+    seq: int
+    id: str
+    at: int
+    duplicate: bool
+
+
+class Append:
+    """Entries that are stored all or not at all.
+
+    ``publisher`` is the space in which ids count. ``done`` is called exactly once, on the loop,
+    with one ``Stored`` per entry in the same order, or with the error. ``size`` is in bytes.
+    """
+
+    __slots__ = ("done", "entries", "publisher", "size")
+
+    def __init__(
+        self,
+        entries: list[Entry],
+        publisher: str,
+        done: Callable[[list[Stored] | PushdError], None],
+    ) -> None:
+        self.entries = entries
+        self.publisher = publisher
+        self.done = done
+        size = 0
+        for channel, draft in entries:
+            size += len(draft.data) + len(channel) + _ENTRY_OVERHEAD
+        self.size = size
+
+
+class Head:
+    """The committed state of one channel. Changed on the loop only; there is one per channel."""
+
+    __slots__ = ("at", "channel", "channel_id", "epoch", "first", "seq")
+
+    def __init__(
+        self, channel: str, channel_id: int, epoch: str, seq: int, first: int, at: int
+    ) -> None:
+        self.channel = channel
+        self.channel_id = channel_id
+        self.epoch = epoch
+        self.seq = seq
+        self.first = first
+        self.at = at
+
+    def __repr__(self) -> str:
+        return f"<Head {self.channel} {self.epoch}.{self.seq} first {self.first}>"
+
+
+class Advance(NamedTuple):
+    """A head has moved: ``messages`` (as pulled) have the seqs ``start``, ``start + 1``, …"""
+
+    head: Head
+    start: int
+    messages: list[bytes]
+
+
+class Marks(NamedTuple):
+    """How far a device has been given, and a user has read, a channel; None: never recorded."""
+
+    delivered: Cursor | None
+    read: Cursor | None
+
+
+class MissingMessages(PushdError):
+    """Messages that should be on disk are not: trimmed just now, or lost. Never a silent hole.
+
+    Ask for the head again and decide anew; when it still promises them, the log is damaged.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """Bytes, messages, seconds. ``listen`` is only shown to a second process that is refused."""
+
+    min_free_bytes: int = 256 * MIB
+    backlog_bytes: int = 16 * MIB
+    batch_messages: int = 512
+    batch_bytes: int = MIB
+    write_behind_s: float = 1.0
+    idempotency_s: float = 86_400.0
+    waiting_reads: int = 10_000
+    listen: str = ""

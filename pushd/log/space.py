@@ -1,0 +1,36 @@
+"""Free space on the disk of the log, looked at seldom."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+from pushd.log.store import DATABASE
+
+_EVERY_S: Final = 1.0
+
+
+class FreeSpace:
+    """Says when to refuse, before SQLite has to: the rest is for marks and checkpoints."""
+
+    def __init__(self, directory: Path, min_free_bytes: int) -> None:
+        self._directory = directory
+        self._min_free = min_free_bytes
+        self._next_look = 0.0
+        self._low = False
+
+    def is_low(self) -> bool:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _EVERY_S
+            state = os.statvfs(self._directory)
+            self._low = state.f_bavail * state.f_frsize < self._min_free
+        return self._low
+
+    def wal_bytes(self) -> int:
+        with contextlib.suppress(OSError):
+            return (self._directory / f"{DATABASE}-wal").stat().st_size
+        return 0

@@ -1,0 +1,212 @@
+"""From a directory to an open log, or a refusal that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlite_utils import Database
+
+from migrations import MIGRATIONS
+from pushd.errors import CannotStart
+from pushd.log import walcheck
+from pushd.log.lock import LockFile
+from pushd.log.requests import MIB, Head, LogOptions
+from pushd.log.store import CACHE_KIB, DATABASE, Store, connect_reader, connect_writer
+
+# 'PUSH': says to file(1) and to us what this database is.
+APPLICATION_ID: Final = 0x50555348
+FORMAT: Final = "1"
+WAL_LIMIT: Final = 64 * MIB
+_FULL: Final = 2
+
+
+@dataclass(slots=True)
+class Opened:
+    """A log that may be served: locked, checked, migrated, synced."""
+
+    store: Store
+    reader: sqlite3.Connection
+    lock: LockFile
+    heads: dict[str, Head]
+    last_epoch: str | None
+
+
+def open_log(directory: Path, options: LogOptions) -> Opened:
+    """Blocking. Raises CannotStart; then nothing is left locked or open."""
+    _make_directory(directory)
+    lock = LockFile(directory, options.listen)
+    # In a refusal the reader goes last: as it cannot write, a damaged WAL stays as it was found.
+    with ExitStack() as undo:
+        undo.callback(lock.release)
+        readers = undo.enter_context(ExitStack())
+        with _explained(directory / DATABASE):
+            _create_private(directory / DATABASE)
+            wal = walcheck.look(directory / f"{DATABASE}-wal")
+            connection = connect_writer(directory)
+            undo.callback(connection.close)
+            store = Store(connection)
+            _check_ours(connection)
+            _configure(connection)
+            reader = connect_reader(directory)
+            readers.callback(reader.close)
+            _sync(store, wal)
+            _migrate(connection)
+            heads, last_epoch = _load_heads(connection), _meta(connection, "last_epoch")
+        readers.pop_all()
+        undo.pop_all()
+    return Opened(store, reader, lock, heads, last_epoch)
+
+
+def _make_directory(directory: Path) -> None:
+    """Makes what is missing, and makes that durable: SQLite syncs its files and their directory,
+    but not the directories above."""
+    try:
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in missing:
+            fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+    except OSError as error:
+        raise CannotStart(f"The data directory {directory} cannot be made: {error}.") from error
+
+
+def _create_private(path: Path) -> None:
+    """SQLite would make it readable for all; -wal and -shm take over the mode of the database."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise CannotStart(f"The database {path} cannot be made: {error.strerror}.") from error
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        raise CannotStart(_WHY.get(code, _WHY_NOT).format(path=path, error=error)) from error
+
+
+_RESTORE: Final = "Restore a backup with 'pushctl restore', or keep a copy and ask for help."
+_WHY_NOT: Final = "The database {path} cannot be opened: {error}."
+_WHY: Final = {
+    sqlite3.SQLITE_NOTADB: "{path} is not a database of pushd ({error}). " + _RESTORE,
+    sqlite3.SQLITE_CORRUPT: "The database {path} is damaged ({error}). " + _RESTORE,
+    sqlite3.SQLITE_READONLY: (
+        "The database {path} or its directory is read-only ({error}). pushd must be able to write"
+        " to both: check owner, mode and mount."
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "The database {path} cannot be opened ({error}). Check that it is a file, and the owner"
+        " and mode of file and directory."
+    ),
+    sqlite3.SQLITE_BUSY: (
+        "Another program holds the database {path} ({error}). Close it (a shell, a backup) first."
+    ),
+    sqlite3.SQLITE_FULL: "The disk of {path} is full. Free some space.",
+    sqlite3.SQLITE_IOERR: "The disk of {path} refuses ({error}). Check the disk and its messages.",
+}
+
+
+def _pragma(connection: sqlite3.Connection, text: str) -> object:
+    row = connection.execute(f"PRAGMA {text}").fetchone()
+    return None if row is None else row[0]
+
+
+def _check_ours(connection: sqlite3.Connection) -> None:
+    """Refuses what pushd has not made, and what a newer one has made, before changing anything."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if not tables:
+        return
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise CannotStart(
+            f"{DATABASE} is a database of another program. Choose another directory (--data)."
+        )
+    done = {applied.name for applied in MIGRATIONS.applied(_database(connection))}
+    known = _known_migrations()
+    form = _meta(connection, "format") if "meta" in tables else FORMAT
+    if done - known or form != FORMAT:
+        raise CannotStart(
+            f"{DATABASE} was written by a newer pushd (format {form},"
+            f" unknown: {', '.join(sorted(done - known)) or 'nothing'}). Install that version or a"
+            " newer one; an older one would lose what it does not know."
+        )
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    """Sets what durability rests on, and believes only what SQLite answers."""
+    mode = _pragma(connection, "journal_mode = WAL")
+    if mode != "wal":
+        raise CannotStart(
+            f"The database works in journal mode {mode}, not WAL. Put the data on a local disk that"
+            " supports shared memory; network file systems do not."
+        )
+    connection.execute("PRAGMA synchronous = FULL")
+    if _pragma(connection, "synchronous") != _FULL:
+        raise CannotStart(
+            "SQLite does not accept synchronous = FULL; a commit would be no promise."
+        )
+    # A file that may only be read is opened without complaint; it shows when one wants to write.
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("ROLLBACK")
+    # Checkpoints are the writer's own: an automatic one hides its errors.
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+
+
+def _sync(store: Store, wal: walcheck.WalShape) -> None:
+    """Makes durable what an earlier process may have left unsynced, before anybody sees it."""
+    _, frames, _ = store.checkpoint("PASSIVE")
+    if wal.is_damaged(frames):
+        raise CannotStart(_damaged(frames))
+    busy, frames, _ = store.checkpoint("TRUNCATE")
+    if busy:
+        raise CannotStart(
+            f"Another program reads {DATABASE}, so that its log ({frames} pages) cannot be"
+            " completed. Close it (a shell, a backup) first."
+        )
+
+
+def _damaged(frames: int) -> str:
+    return (
+        f"{DATABASE}-wal is damaged behind page {frames}: commits that were acked cannot be read."
+        f" {_RESTORE} To go on without them, move {DATABASE}-wal away."
+    )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    MIGRATIONS.apply(_database(connection))
+
+
+def _known_migrations() -> set[str]:
+    with closing(sqlite3.connect(":memory:")) as nothing_applied:
+        return {migration.name for migration in MIGRATIONS.pending(_database(nothing_applied))}
+
+
+def _database(connection: sqlite3.Connection) -> Database:
+    return Database(connection, execute_plugins=False)
+
+
+def _meta(connection: sqlite3.Connection, key: str) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _load_heads(connection: sqlite3.Connection) -> dict[str, Head]:
+    rows = connection.execute("SELECT name, id, epoch, head, first, last_at FROM channels")
+    return {row[0]: Head(*row) for row in rows}

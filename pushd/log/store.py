@@ -1,0 +1,212 @@
+"""The SQL of the writer: its connection, its statements, one transaction per batch."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from pushd.core.positions import Cursor
+from pushd.log.marks import MarkKey
+
+DATABASE: Final = "pushd.db"
+# Another program (a shell, a backup) may hold the file for a moment; then it is an error.
+BUSY_MS: Final = 5_000
+CACHE_KIB: Final = 16_384
+# Day, channel id, publisher, id.
+IdKey = tuple[int, int, str, str]
+# Channel id, publisher, id; epoch, seq, at, digest of what was stored under it.
+Used = tuple[int, str, str, str, int, int, bytes]
+
+_FIND_CHANNEL: Final = "SELECT id, epoch, head, last_at FROM channels WHERE name = ?"
+_ADD_CHANNEL: Final = (
+    "INSERT INTO channels (id, name, epoch, head, first, last_at) VALUES (?, ?, ?, ?, 1, ?)"
+)
+_MOVE_CHANNEL: Final = "UPDATE channels SET head = ?, last_at = ? WHERE id = ?"
+_ADD_MESSAGE: Final = (
+    "INSERT INTO messages (channel_id, seq, at, type, sender, id, data)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+# Many ids in one step: a thread that steps for each gives up the interpreter each time, and gets
+# it back late when the loop is busy. CROSS JOIN keeps the keys outside, one seek for each.
+_FIND_IDS: Final = (
+    "WITH wanted (day, channel_id, publisher, id) AS (VALUES {rows})"
+    " SELECT used.channel_id, used.publisher, used.id, epoch, seq, at, digest"
+    " FROM wanted CROSS JOIN idempotency AS used"
+    " USING (day, channel_id, publisher, id) WHERE used_at > ?"
+)
+# Statements are prepared for so many keys; the rest is filled up with keys that nobody has.
+_KEYS_AT_ONCE: Final = (1, 4, 16, 64, 256)
+_FIND_SQL: Final = {
+    count: _FIND_IDS.format(rows=", ".join(["(?, ?, ?, ?)"] * count)) for count in _KEYS_AT_ONCE
+}
+_NO_KEY: Final = (-1, 0, "", "")
+_ADD_ID: Final = "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_EXPIRE_IDS: Final = (
+    "DELETE FROM idempotency WHERE (day, channel_id, publisher, id) IN"
+    " (SELECT day, channel_id, publisher, id FROM idempotency WHERE day < ? LIMIT ?)"
+)
+_SET_LAST_EPOCH: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('last_epoch', ?)"
+_RISE: Final = (
+    " DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, at = excluded.at"
+    " WHERE (excluded.epoch, excluded.seq) > (epoch, seq)"
+)
+_SET_DELIVERED: Final = (
+    "INSERT INTO cursors (user, device, channel_id, epoch, seq, at) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (user, device, channel_id)" + _RISE
+)
+_SET_READ: Final = (
+    "INSERT INTO reads (user, channel_id, epoch, seq, at) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (user, channel_id)" + _RISE
+)
+
+
+@dataclass(slots=True)
+class Rows:
+    """Everything that one transaction writes, as the tuples that the statements take."""
+
+    new_channels: list[tuple[int, str, str, int, int]] = field(default_factory=list)
+    moved_channels: list[tuple[int, int, int]] = field(default_factory=list)
+    messages: list[tuple[int, int, int, str | None, str | None, str | None, bytes]] = field(
+        default_factory=list
+    )
+    ids: list[tuple[int, int, str, str, str, int, int, bytes, int]] = field(default_factory=list)
+    last_epoch: str | None = None
+    marks: list[tuple[MarkKey, Cursor]] = field(default_factory=list)
+    marks_at: int = 0
+    expire_before: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.messages or self.marks)
+
+    def pages(self) -> int:
+        """A guess, rather high, at the pages that it adds to the WAL."""
+        payload = sum([len(message[6]) + 60 for message in self.messages])
+        channels = len(self.new_channels) + len(self.moved_channels)
+        return 3 + payload // 3000 + 2 * channels + len(self.ids) + len(self.marks)
+
+
+class Store:
+    """The only connection that writes. Used by one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._execute = connection.execute
+        self._many = connection.executemany
+
+    def find_channel(self, name: str) -> tuple[int, str, int, int] | None:
+        """id, epoch, head, last_at; None when the channel was never written to."""
+        row: tuple[int, str, int, int] | None = self._execute(_FIND_CHANNEL, (name,)).fetchone()
+        return row
+
+    def last_channel_id(self) -> int:
+        (value,) = self._execute("SELECT coalesce(max(id), 0) FROM channels").fetchone()
+        return int(value)
+
+    def day_span(self) -> tuple[int, int] | None:
+        """The oldest and the newest day that has ids; both from the ends of the tree."""
+        row = self._execute(
+            "SELECT (SELECT min(day) FROM idempotency), (SELECT max(day) FROM idempotency)"
+        ).fetchone()
+        return None if row[0] is None else (int(row[0]), int(row[1]))
+
+    def find_ids(self, keys: list[IdKey], used_after: int) -> list[Used]:
+        """Those of the ids that are on disk and were used after that (ms, steady clock)."""
+        found: list[Used] = []
+        most = _KEYS_AT_ONCE[-1]
+        for start in range(0, len(keys), most):
+            part = keys[start : start + most]
+            count = next(size for size in _KEYS_AT_ONCE if size >= len(part))
+            part += [_NO_KEY] * (count - len(part))
+            values = [*chain.from_iterable(part), used_after]
+            found += self._execute(_FIND_SQL[count], values).fetchall()
+        return found
+
+    def write(self, rows: Rows) -> int:
+        """One transaction, on disk when it returns. Answers how many ids it has expired."""
+        self._execute("BEGIN IMMEDIATE")
+        many = self._many
+        if rows.new_channels:
+            many(_ADD_CHANNEL, rows.new_channels)
+        if rows.moved_channels:
+            many(_MOVE_CHANNEL, rows.moved_channels)
+        if rows.messages:
+            many(_ADD_MESSAGE, rows.messages)
+        if rows.ids:
+            many(_ADD_ID, rows.ids)
+        if rows.last_epoch is not None:
+            self._execute(_SET_LAST_EPOCH, (rows.last_epoch,))
+        if rows.marks:
+            self._write_marks(rows.marks, rows.marks_at)
+        expired = 0
+        if rows.expire_before is not None:
+            # Faster than ids come in, so that it ends; small enough not to be felt.
+            slice_ = 64 + 2 * len(rows.ids)
+            expired = self._execute(_EXPIRE_IDS, (rows.expire_before, slice_)).rowcount
+        self._execute("COMMIT")
+        return expired
+
+    def _write_marks(self, marks: list[tuple[MarkKey, Cursor]], at: int) -> None:
+        delivered: list[Any] = []
+        read: list[Any] = []
+        for (user, device, channel_id), (epoch, seq) in marks:
+            if device is None:
+                read.append((user, channel_id, epoch, seq, at))
+            else:
+                delivered.append((user, device, channel_id, epoch, seq, at))
+        if delivered:
+            self._many(_SET_DELIVERED, delivered)
+        if read:
+            self._many(_SET_READ, read)
+
+    def rollback(self) -> None:
+        """SQLite has often rolled back already when the disk is full; twice is an error."""
+        if self.connection.in_transaction:
+            self._execute("ROLLBACK")
+
+    def checkpoint(self, mode: str = "PASSIVE") -> tuple[bool, int, int]:
+        """Busy, frames in the WAL, frames of them that are in the database."""
+        busy, frames, done = self._execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        return bool(busy), int(frames), int(done)
+
+    @contextmanager
+    def patience(self, wait_ms: int) -> Iterator[None]:
+        """Waits less for others than usual."""
+        self._execute(f"PRAGMA busy_timeout = {wait_ms}")
+        try:
+            yield
+        finally:
+            self._execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def connect_writer(directory: Path) -> sqlite3.Connection:
+    """Opens the database without looking at it yet; ``startup`` sets and checks the rest."""
+    return sqlite3.connect(
+        directory / DATABASE,
+        timeout=BUSY_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
+    )
+
+
+def connect_reader(directory: Path) -> sqlite3.Connection:
+    """A connection that cannot write and never checkpoints (see design.md on 3.40.1)."""
+    connection = sqlite3.connect(
+        f"{(directory / DATABASE).absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=BUSY_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=32,
+    )
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection

@@ -1,0 +1,100 @@
+"""A log under test: opened in a nursery, its callbacks turned into something to await."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from pushd.core.messages import Draft
+from pushd.errors import PushdError
+from pushd.log import Append, Entry, Log, LogOptions, Marks, Stored
+from pushd.log.startup import Opened, open_log
+
+T = TypeVar("T")
+
+# No free space is asked for: the machine that runs the tests may be short of it.
+OPTIONS = LogOptions(min_free_bytes=0)
+
+
+@asynccontextmanager
+async def opened(directory: Path, options: LogOptions = OPTIONS) -> AsyncIterator[Log]:
+    """A log that runs; closed as ``pushctl serve`` closes it. A break-down is raised here."""
+    log = Log(directory, options)
+    error: BaseException | None = None  # never a cancellation: the deadline must be heard
+    with trio.fail_after(20):
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(log.run)
+                yield log
+                log.close()
+        except ExceptionGroup as group:
+            error = first_of(group)
+    if error is not None:
+        raise error
+
+
+def open_and_close(directory: Path) -> None:
+    """As a start and a stop in between nobody did anything."""
+    shut(open_log(directory, OPTIONS))
+
+
+def shut(log: Opened) -> None:
+    log.reader.close()
+    log.store.close()
+    log.lock.release()
+
+
+def first_of(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
+async def answer(ask: Callable[[Callable[[T | PushdError], None]], None]) -> T:
+    """Calls with a ``done``; waits for what it is called with, raises it when it is an error."""
+    result = await outcome(ask)
+    if isinstance(result, PushdError):
+        raise result
+    return result
+
+
+async def outcome(ask: Callable[[Callable[[T | PushdError], None]], None]) -> T | PushdError:
+    answers: list[T | PushdError] = []
+    event = trio.Event()
+
+    def done(value: T | PushdError) -> None:
+        answers.append(value)
+        event.set()
+
+    ask(done)
+    assert not answers, "answered before the call returned"
+    await event.wait()
+    assert len(answers) == 1
+    return answers[0]
+
+
+def entry(channel: str, data: Any = "hi", **draft: Any) -> Entry:
+    return Entry(channel, Draft(json.dumps(data).encode(), **draft))
+
+
+async def append(log: Log, *entries: Entry, publisher: str = "user:alice") -> list[Stored]:
+    return await answer(lambda done: log.submit(Append(list(entries), publisher, done)))
+
+
+async def read(
+    log: Log, channel: str, after: int = 0, limit: int = 1000, max_bytes: int = 1 << 20
+) -> list[dict[str, Any]]:
+    head = log.heads[channel]
+    messages = await answer(
+        lambda done: log.read_messages(head, after, head.seq, limit, max_bytes, done)
+    )
+    return [json.loads(message) for message in messages]
+
+
+async def marks(log: Log, user: str, device: str | None, *channels: str) -> dict[str, Marks]:
+    return await answer(lambda done: log.load_marks(user, device, list(channels), done))
