@@ -1,0 +1,85 @@
+"""Everything that the engines of one port share: made once by the server, handed to each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import trio
+
+from pushd.allowance import Allowance
+from pushd.auth import Authenticator
+from pushd.core.origins import Origins
+from pushd.core.responses import Responses
+from pushd.core.wheel import Expiring, TimingWheel
+from pushd.fanout import Fanout
+from pushd.inboxes import Inboxes
+from pushd.log import Advance, Log
+from pushd.metrics import Counters
+from pushd.outgoing import Flusher
+from pushd.publish import Publisher
+from pushd.pull import Access, Pulls
+from pushd.sessions import Sessions
+from pushd.settings import Settings
+from pushd.tails import Tails
+
+log = structlog.get_logger("pushd")
+
+
+@dataclass(slots=True)
+class Hub:
+    """One node's state and services. ``ready`` turns true once it serves, false at shutdown."""
+
+    settings: Settings
+    node_id: str
+    log: Log
+    authenticator: Authenticator
+    access: Access
+    origins: Origins
+    wheel: TimingWheel[Expiring]
+    fanout: Fanout
+    flusher: Flusher
+    bodies: Allowance
+    tails: Tails
+    inboxes: Inboxes
+    pulls: Pulls
+    publisher: Publisher
+    sessions: Sessions
+    responses: Responses
+    counters: Counters
+    services: trio.Nursery  # owns what outlives a connection
+    ready: bool = False
+    connections: int = 0
+    lag_s: float = 0.0  # how late the loop came to the wheel's last tick
+
+    def on_advance(self, advances: list[Advance]) -> None:
+        """Committed messages: keep them for the pulls that follow, then tell who follows."""
+        for advance in advances:
+            try:
+                self._advance(advance)
+            except Exception:  # one channel's trouble must not keep hints from the others
+                log.exception("a committed message could not be told of")
+
+    def _advance(self, advance: Advance) -> None:
+        head = advance.head
+        self.counters.messages += len(advance.messages)
+        self.tails.advance(advance)
+        mark = (head.epoch, head.seq)
+        self.fanout.advance(head.channel, mark)
+        owner = self.inboxes.learn(head.channel) if advance.start == 1 else None
+        if owner is not None:
+            self.fanout.advance(self.inboxes.news_of(owner), mark)
+            self.sessions.adopt(owner, head.channel)
+
+    def start_job(self, job: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Run a bounded job whose failure is logged, and harms nobody else."""
+        self.services.start_soon(_supervise, job, arguments)
+
+
+async def _supervise(job: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
+    try:
+        await job(*arguments)
+    except Exception:
+        log.exception("a job failed", job=getattr(job, "__name__", repr(job)))

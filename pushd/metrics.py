@@ -1,0 +1,181 @@
+"""What pushd counts, and how Prometheus reads it.
+
+The hot path adds to plain integers and lists; text is made only when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import accumulate
+from typing import Final, NamedTuple, Protocol
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from pushd import __version__
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+
+class Stored(Protocol):
+    """As much of a publish's result as is counted."""
+
+    @property
+    def duplicate(self) -> bool: ...
+
+
+def _count(help_: str, name: str | None = None) -> int:
+    """An integer from 0. ``name``: when Prometheus's unit rules ask for another one."""
+    value: int = field(default=0, metadata={"help": help_, "name": name})
+    return value
+
+
+@dataclass(slots=True)
+class Counters:
+    """Counted since the start of the process; they only rise. One object per node."""
+
+    publishes: int = _count("Publish requests that were acked.")
+    messages: int = _count("Messages committed to disk.")
+    duplicates: int = _count("Messages acked again without being stored again.")
+    pulls: int = _count("Pulls answered, held ones included.")
+    pulls_cached: int = _count("Pulls answered from memory, without reading the file.")
+    resets: int = _count("Cursors answered with a reset, because no complete answer was possible.")
+    polls_held: int = _count("Pulls that had to wait for something new.")
+    polls_answered: int = _count("Held pulls that something new answered; the rest timed out.")
+    acks: int = _count("Cursors recorded as delivered by an ack.")
+    hints_sent: int = _count("Hints written to a session.")
+    hints_conflated: int = _count("Hints merged into a later one, because a session was slow.")
+    fanout_passes: int = _count("Rounds through the subscribers of a channel.")
+    frames_in: int = _count("WebSocket frames received.", "frames_received")
+    bytes_in: int = _count("Bytes received over HTTP.", "received_bytes")
+    bytes_out: int = _count("Bytes sent.", "sent_bytes")
+    requests: int = _count("HTTP requests.")
+    handshakes: int = _count("WebSocket handshakes completed.")
+    handovers: int = _count("Connections handed over to the web framework.")
+    connections_accepted: int = _count("Connections accepted.")
+    connections_refused: int = _count("Connections refused because a limit was reached.")
+    heartbeats_missed: int = _count("Sessions closed because their heartbeat stopped.")
+    errors: Counter[str] = field(default_factory=Counter)  # by stable code, see errors.py
+
+    def acked(self, stored: Sequence[Stored]) -> None:
+        """One publish was acked, with these results."""
+        self.publishes += 1
+        for each in stored:
+            if each.duplicate:
+                self.duplicates += 1
+
+
+# Seconds, three to a decade: a cached pull, a commit, a fan-out and a stall all show.
+BOUNDS: Final = (
+    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+
+
+class Histogram:
+    """Durations in buckets of fixed bounds. ``observe`` costs a bisection and two additions."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)  # the last one: beyond all bounds
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """As Prometheus has them: (upper bound, observations up to it)."""
+        bounds = [*(repr(bound) for bound in BOUNDS), "+Inf"]
+        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
+
+
+class Gauge(NamedTuple):
+    """Read when somebody asks. With a ``label``, ``read`` answers one value per label value."""
+
+    name: str
+    help: str
+    read: Callable[[], float | Mapping[str, float]]
+    label: str = ""
+
+
+class Buckets(Protocol):
+    """What a histogram has to show: cumulative (upper bound, count) pairs and the sum."""
+
+    @property
+    def total(self) -> float: ...
+
+    def buckets(self) -> list[tuple[str, float]]: ...
+
+
+class Timing(NamedTuple):
+    """A histogram with its name, which ends in its unit (``_seconds``)."""
+
+    name: str
+    help: str
+    read: Callable[[], Buckets]
+
+
+class PushdCollector(Collector):
+    """Turns counters, gauges and histograms into metrics. ``render`` is the body of /metrics."""
+
+    def __init__(
+        self, counters: Counters, gauges: Sequence[Gauge] = (), timings: Sequence[Timing] = ()
+    ) -> None:
+        self._counters, self._gauges, self._timings = counters, gauges, timings
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def describe(self) -> list[Metric]:
+        """None in advance: registering must not call gauges of parts that have not started."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily("pushd_build_info", "Always 1.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        yield from self._collect_counters()
+        for gauge in self._gauges:
+            yield _gauge_metric(gauge)
+        for timing in self._timings:
+            histogram = timing.read()
+            metric = HistogramMetricFamily(timing.name, timing.help)
+            metric.add_metric([], histogram.buckets(), histogram.total)
+            yield metric
+
+    def _collect_counters(self) -> Iterator[Metric]:
+        for item in fields(Counters):
+            if item.name == "errors":
+                continue
+            name = f"pushd_{item.metadata['name'] or item.name}"
+            value = getattr(self._counters, item.name)
+            yield CounterMetricFamily(name, item.metadata["help"], value=value)
+        errors = CounterMetricFamily("pushd_errors", "Refusals, by code.", labels=["code"])
+        for code, count in sorted(self._counters.errors.items()):
+            errors.add_metric([code], count)
+        yield errors
+
+
+def _gauge_metric(gauge: Gauge) -> Metric:
+    value = gauge.read()
+    if not isinstance(value, Mapping):
+        return GaugeMetricFamily(gauge.name, gauge.help, value=value)
+    metric = GaugeMetricFamily(gauge.name, gauge.help, labels=[gauge.label])
+    for label, number in sorted(value.items()):
+        metric.add_metric([label], number)
+    return metric

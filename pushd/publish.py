@@ -1,0 +1,152 @@
+"""Publishing: check a message once, name its channels, hand it to the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from pushd.core.frames import Message, Targets
+from pushd.core.jsoncheck import MAX_DEPTH, check_json
+from pushd.core.messages import Draft
+from pushd.core.names import Kind, check_channel, check_user, kind_of
+from pushd.core.permissions import Identity, may_publish
+from pushd.errors import BadRequest, Forbidden, NotFound, PushdError, TooLarge
+from pushd.log import Append, Entry, Log, Stored
+
+MAX_ID_BYTES = 128
+MAX_TYPE_BYTES = 64
+
+T = TypeVar("T")
+Done = Callable[[list[Stored] | PushdError], None]
+
+
+class Line(Message):
+    """One line of an NDJSON publish: a message and its channel."""
+
+    channel: str = ""
+
+
+class Fanned(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /v1/publish``."""
+
+    to: Targets
+    message: Message
+
+
+_messages = msgspec.json.Decoder(Message)
+_lines = msgspec.json.Decoder(Line)
+_fanned = msgspec.json.Decoder(Fanned)
+
+
+class Publisher:
+    """Turns what publishers send into appends. Limits in bytes and counts."""
+
+    def __init__(
+        self, log: Log, public_namespaces: frozenset[str], max_body: int, max_targets: int
+    ) -> None:
+        self._log = log
+        self._public = public_namespaces
+        self._max_body = max_body
+        self._max_targets = max_targets
+
+    def parse_message(self, body: bytes) -> Message:
+        """A JSON body ``{"data":…, "type"?, "id"?, "sender"?}``. Raises BadRequest."""
+        return _decode(_messages, body, 1)
+
+    def parse_fanned(self, body: bytes) -> Fanned:
+        return _decode(_fanned, body, 2)
+
+    def parse_line(self, line: bytes) -> Line:
+        if len(line) > self._max_body:
+            raise TooLarge(f"A line may have {self._max_body} bytes; this one has {len(line)}.")
+        return _decode(_lines, line, 1)
+
+    def text_message(self, body: bytes) -> Message:
+        """A body that is no JSON: its text is the ``data``."""
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            raise BadRequest("The body is not UTF-8 text.") from None
+        data = msgspec.json.encode(text)
+        check_json(data)
+        return Message(data=msgspec.Raw(data))
+
+    def draft(self, identity: Identity, message: Message) -> Draft:
+        """What is stored. The sender of a user's message is the user, whatever it says."""
+        data = bytes(message.data)
+        if len(data) > self._max_body:
+            raise TooLarge(f"data may have {self._max_body} bytes; this has {len(data)}.")
+        if message.id is not None:
+            _check_label("id", message.id, MAX_ID_BYTES)
+        if message.type != "message":
+            _check_label("type", message.type, MAX_TYPE_BYTES)
+        sender = message.sender
+        if identity.user is not None:
+            if sender is not None and sender != identity.user:
+                raise Forbidden("sender is set by the server: leave it out.")
+            sender = identity.user
+        elif sender is not None:
+            check_user(sender)
+        return Draft(data, message.type, message.id, sender)
+
+    def channels_of(self, to: Targets) -> list[str]:
+        """The channels that the targets name, each once, in the order given."""
+        named = list(to.channels)
+        named += [f"user:{check_user(user)}" for user in to.users]
+        named += [f"group:{group}" for group in to.groups]
+        if to.all:
+            named.append("all")
+        if not named:
+            raise BadRequest("to names nobody: give channels, users, groups or all.")
+        if len(named) > self._max_targets:
+            raise TooLarge(f"{len(named)} targets; at most {self._max_targets} at once.")
+        return list(dict.fromkeys(map(check_channel, named)))
+
+    def submit(self, identity: Identity, channels: list[str], draft: Draft, done: Done) -> None:
+        """One transaction for all channels. Raises Forbidden, Overloaded; ``done`` comes later."""
+        self._log.submit(self.append(identity, channels, draft, done))
+
+    def append(self, identity: Identity, channels: list[str], draft: Draft, done: Done) -> Append:
+        for channel in channels:
+            if not may_publish(identity, channel, self._public):
+                raise Forbidden(f"You may not publish to channel {channel!r}.")
+            if kind_of(channel) is Kind.SESSION:
+                raise NotFound("Messages to one session are not supported yet.")
+        return Append([Entry(channel, draft) for channel in channels], identity.publisher, done)
+
+
+def _check_label(name: str, value: str, most: int) -> None:
+    if not value or len(value.encode()) > most:
+        raise BadRequest(f"{name} must have 1 to {most} bytes.")
+
+
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes, wrapped: int) -> T:
+    """``wrapped``: how many levels there are around ``data``."""
+    check_json(body, MAX_DEPTH + wrapped)
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as cause:
+        raise BadRequest(f"The body has another form than expected: {cause}") from None
+
+
+def stored_json(stored: Stored) -> dict[str, Any]:
+    """One result of a publish, as the wire has it."""
+    result: dict[str, Any] = {
+        "channel": stored.channel,
+        "epoch": stored.epoch,
+        "seq": stored.seq,
+        "id": stored.id,
+        "at": stored.at,
+    }
+    if stored.duplicate:
+        result["duplicate"] = True
+    return result
+
+
+def numbered_lines(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines of an NDJSON body with their numbers from 1; blank ones are passed over."""
+    for number, line in enumerate(body.split(b"\n"), 1):
+        if line.strip():
+            yield number, line

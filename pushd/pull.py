@@ -1,0 +1,199 @@
+"""Pulling: exactly the retained messages after a cursor, at once or when there are some.
+
+One answer for all who ask the same: a finished answer is whole HTTP bytes, kept until the head
+moves. A held poll is a record that fan-out or the timing wheel finishes, not a task.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from pushd.core.permissions import Identity, may_read
+from pushd.core.positions import Cursor
+from pushd.core.pulling import UNWRITTEN, Position, answer_body, resolve
+from pushd.core.responses import Responses
+from pushd.core.topics import NOTHING
+from pushd.core.wheel import Expiring, TimingWheel
+from pushd.errors import Forbidden, PushdError, TokenExpired
+from pushd.fanout import Fanout
+from pushd.log import Head, Log
+from pushd.metrics import Counters
+from pushd.tails import Tails
+
+log = structlog.get_logger("pushd.pull")
+
+WAIT_SHORTENED = 0.2  # waits end up to this much sooner, so that polls do not come in step
+
+Reply = Callable[[bytes | PushdError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whether an identity may have an answer now. Asked when the answer is made."""
+
+    public_namespaces: frozenset[str]
+
+    def check_read(self, identity: Identity, channel: str, now: float) -> None:
+        """``now``: Unix seconds. Raises TokenExpired or Forbidden."""
+        check_valid(identity, now)
+        if not may_read(identity, channel, self.public_namespaces):
+            raise Forbidden(f"You may not read channel {channel!r}.")
+
+
+def check_valid(identity: Identity, now: float) -> None:
+    if identity.expires is not None and identity.expires <= now:
+        raise TokenExpired("The token has expired.")
+
+
+class HeldPoll(Expiring):
+    """A pull that waits. ``finish`` is called once: something moved, time is up, or drain."""
+
+    __slots__ = ("_channels", "_finish", "_pulls", "done")
+
+    def __init__(self, pulls: Pulls, channels: list[str], finish: Callable[[], None]) -> None:
+        super().__init__()
+        self._pulls = pulls
+        self._channels = channels
+        self._finish = finish
+        self.done = False
+
+    def moved(self) -> None:
+        if not self.done:
+            self.cancel()
+            self._pulls.counters.polls_answered += 1
+            self._finish()
+
+    def expire(self) -> None:
+        if not self.done:
+            self.cancel()
+            self._finish()
+
+    def cancel(self) -> None:
+        """Forget it, unanswered: its client has left."""
+        if self.done:
+            return
+        self.done = True
+        for channel in self._channels:
+            self._pulls.fanout.unwait(channel, self)
+        self._pulls.wheel.disarm(self)
+        self._pulls.held.pop(self, None)
+
+
+class Pulls:
+    """Answers pulls from finished answers, else from the tail, else from the log's reader."""
+
+    def __init__(
+        self,
+        log: Log,
+        tails: Tails,
+        fanout: Fanout,
+        wheel: TimingWheel[Expiring],
+        responses: Responses,
+        counters: Counters,
+        max_bytes: int,
+    ) -> None:
+        self.log = log
+        self.fanout = fanout
+        self.wheel = wheel
+        self.counters = counters
+        self.max_bytes = max_bytes
+        self.held: dict[HeldPoll, None] = {}
+        self.draining = False
+        self._tails = tails
+        self._responses = responses
+        self._loading: dict[tuple[str, str, int, int, int], list[Reply]] = {}
+
+    def position(self, channel: str) -> Position:
+        head = self.log.heads.get(channel)
+        return UNWRITTEN if head is None else Position(head.epoch, head.first, head.seq)
+
+    def hold(self, channels: list[str], wait: float, finish: Callable[[], None]) -> HeldPoll | None:
+        """Register a poll whose client is at all heads; call it on the turn that found that out.
+
+        None when it must be answered at once (the server is draining).
+        """
+        if self.draining:
+            return None
+        poll = HeldPoll(self, channels, finish)
+        for channel in channels:
+            head = self.log.heads.get(channel)
+            self.fanout.wait(channel, poll, NOTHING if head is None else (head.epoch, head.seq))
+        self.held[poll] = None
+        wait *= 1 - WAIT_SHORTENED * random.random()
+        self.wheel.arm(poll, trio.current_time() + wait)
+        self.counters.polls_held += 1
+        return poll
+
+    def answer(self, channel: str, cursor: Cursor, limit: int, reply: Reply) -> bytes | None:
+        """The whole HTTP answer: returned when it is at hand, else given to ``reply`` later.
+
+        Raises Reset.
+        """
+        head = self.log.heads.get(channel)
+        if head is None:
+            resolve(cursor, UNWRITTEN)
+            return self._responses.make(200, answer_body(channel, UNWRITTEN, 0, []))
+        at = Position(head.epoch, head.first, head.seq)
+        after = resolve(cursor, at)
+        finished = self._tails.answer(head, after, limit, self._responses.date)
+        if finished is not None:
+            self.counters.pulls_cached += 1
+            return finished
+        if after >= head.seq:
+            return self._finish(head, at, after, limit, [])
+        messages = self._tails.messages(head, after, limit, self.max_bytes)
+        if messages is not None:
+            return self._finish(head, at, after, limit, messages)
+        self._load(head, at, after, limit, reply)
+        return None
+
+    def _finish(
+        self, head: Head, at: Position, after: int, limit: int, messages: list[bytes]
+    ) -> bytes:
+        answer = self._responses.make(200, answer_body(head.channel, at, after, messages))
+        if (head.epoch, head.first, head.seq) == at:
+            self._tails.keep_answer(head, after, limit, answer, self._responses.date)
+        return answer
+
+    def _load(self, head: Head, at: Position, after: int, limit: int, reply: Reply) -> None:
+        """Read an older window from the log, once for all who ask for it meanwhile."""
+        key = (head.channel, at.epoch, at.seq, after, limit)
+        waiting = self._loading.get(key)
+        if waiting is not None:
+            waiting.append(reply)
+            return
+        waiting = self._loading[key] = [reply]
+
+        def loaded(messages: list[bytes] | PushdError) -> None:
+            del self._loading[key]
+            result: bytes | PushdError
+            if isinstance(messages, PushdError):
+                result = messages
+            else:
+                result = self._finish(head, at, after, limit, messages)
+            for each in waiting:
+                try:
+                    each(result)
+                except Exception:  # one connection's failure is its own
+                    log.exception("answering a pull failed")
+
+        try:
+            self.log.read_messages(head, after, at.seq, limit, self.max_bytes, loaded)
+        except PushdError:
+            del self._loading[key]
+            raise
+
+    def stub(self, channel: str, cursor: Cursor) -> bytes:
+        """The object without messages, for a channel that found no room in a multi-pull."""
+        at = self.position(channel)
+        return answer_body(channel, at, resolve(cursor, at), [])
+
+    def drain(self) -> list[HeldPoll]:
+        """From now on nothing is held; what is held is given back to be finished."""
+        self.draining = True
+        return list(self.held)

@@ -1,0 +1,251 @@
+"""Live sessions of this node: who is connected, what each follows, when each was last heard.
+
+A session is reaped by the timing wheel: any bytes from the peer move its deadline by one
+assignment, and only sessions that may have expired are looked at.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import trio
+
+from pushd.core.frames import frame
+from pushd.core.names import check_channel
+from pushd.core.permissions import Identity
+from pushd.core.positions import NO_EPOCH, START, Cursor, parse_cursor
+from pushd.core.pulling import Position, resolve
+from pushd.core.topics import Subscription
+from pushd.core.wheel import Expiring, TimingWheel
+from pushd.errors import Overloaded, PushdError, TooLarge
+from pushd.fanout import Fanout
+from pushd.inboxes import Inboxes
+from pushd.log import Log, Marks
+from pushd.metrics import Counters
+from pushd.outgoing import Outgoing
+from pushd.pull import Access
+
+NO_MARKS = Marks(None, None)
+
+
+class Session(Expiring):
+    """One live connection of one user and device. Transports derive from it."""
+
+    transport = "none"
+    __slots__ = (
+        "address",
+        "device",
+        "greeted",
+        "id",
+        "identity",
+        "last_seen",
+        "out",
+        "pending",
+        "since",
+        "subscriptions",
+        "user",
+    )
+
+    def __init__(self, identity: Identity, device: str | None, out: Outgoing, address: str) -> None:
+        super().__init__()
+        self.greeted = False  # hello comes before all else
+        self.id = secrets.token_urlsafe(12)
+        self.identity = identity
+        self.user = identity.user
+        self.device = device
+        self.out = out
+        self.address = address
+        self.since = time.time()
+        self.last_seen = trio.current_time()
+        self.subscriptions: dict[str, Subscription] = {}
+        self.pending: list[Subscription] = []
+
+    def expire(self) -> None:
+        """The wheel found the deadline passed: heartbeat missed or token run out."""
+        raise NotImplementedError
+
+    def bye(self, code: int, reason: str, retry_after_ms: int = 0) -> None:
+        """Say goodbye and close; returns at once."""
+        raise NotImplementedError
+
+    def send(self, frame: bytes) -> None:
+        """Write a frame of which each matters (no hint)."""
+        raise NotImplementedError
+
+
+class Sessions:
+    """The registry, and what all transports' sessions do alike. Used on the Trio loop only."""
+
+    def __init__(
+        self,
+        log: Log,
+        fanout: Fanout,
+        access: Access,
+        wheel: TimingWheel[Expiring],
+        inboxes: Inboxes,
+        counters: Counters,
+        max_per_user: int,
+        max_channels: int,
+    ) -> None:
+        self.inboxes = inboxes
+        self._counters = counters
+        self.by_id: dict[str, Session] = {}
+        self.by_user: dict[str, dict[str, Session]] = {}
+        self._log = log
+        self._fanout = fanout
+        self._access = access
+        self._wheel = wheel
+        self._max_per_user = max_per_user
+        self._max_channels = max_channels
+
+    def open(self, session: Session) -> None:
+        """Register. Raises Overloaded beyond the number of sessions that one user may have."""
+        if session.user is not None:
+            of_user = self.by_user.setdefault(session.user, {})
+            if len(of_user) >= self._max_per_user:
+                raise Overloaded(
+                    f"A user may have {self._max_per_user} sessions at once.", retry_after=30
+                )
+            of_user[session.id] = session
+        self.by_id[session.id] = session
+
+    def close(self, session: Session) -> None:
+        """Forget this very session; a newer one of the same user stays. Safe to call twice."""
+        self._wheel.disarm(session)
+        for subscription in session.subscriptions.values():
+            self._fanout.unsubscribe(subscription)
+        session.subscriptions.clear()
+        session.pending.clear()
+        if self.by_id.pop(session.id, None) is None or session.user is None:
+            return
+        of_user = self.by_user[session.user]
+        del of_user[session.id]
+        if not of_user:
+            del self.by_user[session.user]
+
+    def is_online(self, user: str) -> bool:
+        return user in self.by_user
+
+    def of_user(self, user: str) -> list[Session]:
+        return list(self.by_user.get(user, {}).values())
+
+    # -- what a session follows ----------------------------------------------------------------
+
+    def own_channels(self, user: str | None) -> list[str]:
+        """What a user follows without asking: the inbox, its named parts, and ``all``."""
+        if user is None:
+            return []
+        return ["all", *self.inboxes.of(user)]
+
+    def allowed(
+        self, session: Session, names: Iterable[str]
+    ) -> tuple[list[str], list[dict[str, str]]]:
+        """Split names into those that the session may follow and ``denied`` with the code."""
+        good: list[str] = []
+        denied: list[dict[str, str]] = []
+        now = time.time()
+        room = self._max_channels - len(session.subscriptions)
+        for name in dict.fromkeys(names):
+            try:
+                self._access.check_read(session.identity, check_channel(name), now)
+                if name not in session.subscriptions:
+                    if room <= 0:
+                        raise TooLarge(f"A session may follow {self._max_channels} channels.")
+                    room -= 1
+            except PushdError as error:
+                denied.append({"channel": name, "code": error.code})
+            else:
+                good.append(name)
+        return good, denied
+
+    def follow(
+        self,
+        session: Session,
+        channels: list[str],
+        cursors: dict[str, str],
+        marks: dict[str, Marks],
+    ) -> dict[str, dict[str, Any]]:
+        """Register for hints, then read the heads: what ``hello`` and ``subscribed`` tell."""
+        heads = {}
+        for channel in channels:
+            subscription = session.subscriptions.get(channel)
+            if subscription is None:
+                subscription = self._fanout.subscribe(channel, session.out, session.pending)
+                session.subscriptions[channel] = subscription
+            head = self._log.heads.get(channel)
+            at = Position(NO_EPOCH, 1, 0)
+            if head is not None:
+                at = Position(head.epoch, head.first, head.seq)
+                subscription.sent = (head.epoch, head.seq)
+            heads[channel] = _head_json(at, marks.get(channel, NO_MARKS), cursors.get(channel))
+        return heads
+
+    def adopt(self, user: str, channel: str) -> None:
+        """The user has a new inbox: every live session follows it from now on, and is told."""
+        for session in self.of_user(user):
+            if session.greeted and len(session.subscriptions) < self._max_channels:
+                heads = self.follow(session, [channel], {}, {})
+                session.send(frame("subscribed", heads=heads, denied=[]))
+
+    def unfollow(self, session: Session, channels: Iterable[str]) -> list[str]:
+        """Stop hints; returns the channels that were followed."""
+        gone = []
+        for channel in dict.fromkeys(channels):
+            subscription = session.subscriptions.pop(channel, None)
+            if subscription is not None:
+                self._fanout.unsubscribe(subscription)
+                gone.append(channel)
+        return gone
+
+    # -- positions -----------------------------------------------------------------------------
+
+    def ack(
+        self, identity: Identity, device: str | None, cursors: dict[str, str], now: float
+    ) -> dict[str, PushdError]:
+        """Record cursors as delivered; what could not be is returned by channel."""
+        refused: dict[str, PushdError] = {}
+        for channel, text in cursors.items():
+            try:
+                cursor = self._checked(identity, channel, text, now)
+            except PushdError as error:
+                refused[channel] = error
+            else:
+                self._counters.acks += 1
+                if identity.user is not None and device is not None and cursor.seq:
+                    self._log.record_delivered(identity.user, device, channel, cursor)
+        return refused
+
+    def read(self, identity: Identity, channel: str, text: str, now: float) -> Cursor:
+        """Set the user's read mark. The user's other sessions are told by the caller."""
+        cursor = self._checked(identity, channel, text, now)
+        if identity.user is not None and cursor.seq:
+            self._log.record_read(identity.user, channel, cursor)
+        return cursor
+
+    def _checked(self, identity: Identity, channel: str, text: str, now: float) -> Cursor:
+        """A cursor that names a position of the channel as it is. Raises Reset, Forbidden."""
+        self._access.check_read(identity, check_channel(channel), now)
+        cursor = parse_cursor(text, allow_head=False)
+        head = self._log.heads.get(channel)
+        at = (
+            Position(NO_EPOCH, 1, 0) if head is None else Position(head.epoch, head.first, head.seq)
+        )
+        return cursor if cursor == START else Cursor(at.epoch, resolve(cursor, at))
+
+
+def _head_json(at: Position, marks: Marks, cursor: str | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        **at.as_dict(),
+        "delivered": None if marks.delivered is None else str(marks.delivered),
+        "read": None if marks.read is None else str(marks.read),
+    }
+    if cursor is not None:
+        try:
+            resolve(parse_cursor(cursor), at)
+        except PushdError as error:
+            key = "reset" if error.status == 410 else "error"
+            entry[key] = {"code": error.code, "detail": error.detail, **error.extra}
+    return entry

@@ -1,0 +1,219 @@
+"""JSON Web Tokens: who a user's application says they are, and what they may do.
+
+The settings say which algorithm a key has; a token can only pick among those, by ``kid``.
+No error and no repr here contains a token or a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from jwt.algorithms import Algorithm, get_default_algorithms
+from jwt.exceptions import InvalidKeyError
+
+from pushd.core.jsoncheck import check_unique_keys, strict_decode
+from pushd.core.names import check_device, check_user
+from pushd.core.permissions import Identity, check_pattern
+from pushd.core.positions import MAX_SEQ
+from pushd.errors import BadRequest, BadSetting, TokenExpired, Unauthorized
+
+# Of tokens and of API keys; checked before anything else looks at one.
+MAX_CREDENTIAL_CHARS: Final = 8 * 1024
+# Clocks differ a little: a token minted elsewhere this instant is not refused. ``exp`` is exact.
+NBF_LEEWAY_S: Final = 5
+
+_ALGORITHMS: Final[dict[str, Algorithm]] = {
+    name: algorithm
+    for name, algorithm in get_default_algorithms().items()
+    if name in ("HS256", "RS256", "ES256", "EdDSA")
+}
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+# Keys that a token brings along, and extensions that would have to be understood.
+_REFUSED_HEADERS: Final = ("jku", "x5u", "jwk", "x5c", "crit", "b64")
+
+
+@dataclass(slots=True, frozen=True)
+class JwtKey:
+    """A key that tokens are checked with. ``material``: HS256 secret, PEM, or a key object.
+
+    ``aud`` and ``iss``: what such tokens must say, to the letter; None: not asked for.
+    """
+
+    alg: str
+    material: Any = field(repr=False)
+    kid: str | None = None
+    aud: str | None = None
+    iss: str | None = None
+
+
+class _Header(msgspec.Struct):
+    alg: str
+    kid: str | None = None
+
+
+class _Grants(msgspec.Struct):
+    subscribe: list[str] = []
+    publish: list[str] = []
+
+
+class _Claims(msgspec.Struct):
+    sub: str
+    exp: int
+    nbf: int | float = 0
+    aud: Any = None
+    iss: Any = None
+    device: str | None = None
+    jti: str | None = None
+    pushd: _Grants | None = None
+
+
+_decode_claims = msgspec.json.Decoder(_Claims).decode
+
+
+class TokenVerifier:
+    """The keys made ready once: parsing a PEM costs more than checking a signature."""
+
+    def __init__(self, keys: Sequence[JwtKey]) -> None:
+        """Raise BadSetting for an unusable key or two keys with one ``kid``."""
+        self._keys = [_ReadyKey(key) for key in keys]
+        kids = [key.kid for key in keys if key.kid is not None]
+        if len(set(kids)) != len(kids):
+            raise BadSetting("Two JWT keys have the same kid.")
+
+    @property
+    def weaknesses(self) -> list[str]:
+        """What the log should warn of at the start: keys too short for their algorithm."""
+        return [key.weakness for key in self._keys if key.weakness]
+
+    def verify(self, token: str, now: float) -> Identity:
+        """Whose token (three parts) this is. ``now``: Unix seconds.
+
+        Raises Unauthorized, or TokenExpired for one that was good until its ``exp``.
+        """
+        head, body, tail = token.split(".")
+        try:
+            candidates = self._candidates(_from_base64(head))
+            signature = _from_base64(tail)
+            signed = f"{head}.{body}".encode()
+            for ready in candidates:
+                if ready.algorithm.verify(signed, ready.material, signature):
+                    return _identity_of(_from_base64(body), ready.key, now)
+        except BadRequest as error:
+            raise Unauthorized(f"The token is not valid. {error.detail}") from None
+        raise Unauthorized("The token's signature does not fit.")
+
+    def _candidates(self, raw_header: bytes) -> list[_ReadyKey]:
+        header = strict_decode(raw_header, _Header)
+        present = msgspec.json.decode(raw_header)
+        for name in _REFUSED_HEADERS:
+            if name in present:
+                raise BadRequest(f"Its header has '{name}', which is refused here.")
+        found = [
+            ready
+            for ready in self._keys
+            if ready.key.kid == header.kid and ready.key.alg == header.alg
+        ]
+        if not found:
+            raise BadRequest("No key here has its alg and kid.")
+        return found
+
+
+class _ReadyKey:
+    __slots__ = ("algorithm", "key", "material", "weakness")
+
+    def __init__(self, key: JwtKey) -> None:
+        algorithm = _ALGORITHMS.get(key.alg)
+        if algorithm is None:
+            raise BadSetting(f"Unknown JWT algorithm '{key.alg}'; known: {', '.join(_ALGORITHMS)}.")
+        try:
+            material = algorithm.prepare_key(key.material)
+        except (InvalidKeyError, ValueError, TypeError) as error:
+            # Of foreign errors only the kind: their messages might quote the key.
+            reason = str(error) if isinstance(error, InvalidKeyError) else type(error).__name__
+            raise BadSetting(f"The {key.alg} key (kid {key.kid}) is unusable: {reason}") from None
+        self.key = key
+        self.algorithm = algorithm
+        # Of a private key the public half is enough, and all that verify() takes.
+        self.material = material.public_key() if hasattr(material, "public_key") else material
+        self.weakness = algorithm.check_key_length(material)
+
+
+def mint_token(
+    secret: str | bytes,
+    user: str,
+    device: str | None = None,
+    subscribe: Sequence[str] = (),
+    publish: Sequence[str] = (),
+    ttl_s: float = 3600,
+    now: float | None = None,
+) -> str:
+    """An HS256 token for ``user``, good for ``ttl_s`` seconds from ``now`` (Unix; the clock).
+
+    For the command line and for trying things out; applications mint their own. Raises
+    BadRequest for a user, device or pattern that would be refused when the token is used.
+    """
+    issued = int(time.time() if now is None else now)
+    claims: dict[str, Any] = {"sub": check_user(user), "iat": issued, "exp": issued + int(ttl_s)}
+    if device is not None:
+        claims["device"] = check_device(device)
+    grants = {"subscribe": subscribe, "publish": publish}
+    patterns = {name: [check_pattern(p) for p in given] for name, given in grants.items() if given}
+    if patterns:
+        claims["pushd"] = patterns
+    header = {"alg": "HS256", "typ": "JWT"}
+    signed = b".".join(_to_base64(msgspec.json.encode(part)) for part in (header, claims))
+    ready = _ReadyKey(JwtKey("HS256", secret))
+    token = b".".join((signed, _to_base64(ready.algorithm.sign(signed, ready.material)))).decode()
+    if len(token) > MAX_CREDENTIAL_CHARS:
+        raise BadRequest("The token would be too long; use patterns that cover more.")
+    return token
+
+
+def _identity_of(payload: bytes, key: JwtKey, now: float) -> Identity:
+    """The claims of a token whose signature is good. Unknown ones are ignored."""
+    check_unique_keys(payload)
+    try:
+        claims = _decode_claims(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"Its claims: {error}.") from None
+    if not 0 <= claims.exp <= MAX_SEQ:
+        raise BadRequest("'exp' is no time.")
+    if claims.nbf > now + NBF_LEEWAY_S:
+        raise BadRequest("It is not valid yet ('nbf').")
+    # Compared as they are: no list, no substring, no pattern.
+    if key.aud is not None and claims.aud != key.aud:
+        raise BadRequest("Its 'aud' is not the one string that this server expects.")
+    if key.iss is not None and claims.iss != key.iss:
+        raise BadRequest("Its 'iss' is not the one string that this server expects.")
+    check_expiry(claims.exp, now)
+    grants = claims.pushd or _Grants()
+    return Identity(
+        user=check_user(claims.sub),
+        device=None if claims.device is None else check_device(claims.device),
+        expires=claims.exp,
+        subscribe=tuple(check_pattern(pattern) for pattern in grants.subscribe),
+        publish=tuple(check_pattern(pattern) for pattern in grants.publish),
+        jti=claims.jti,
+    )
+
+
+def check_expiry(expires: float, now: float) -> None:
+    if now >= expires:
+        raise TokenExpired("The token has expired.")
+
+
+def _from_base64(segment: str) -> bytes:
+    # The library's decoder skips what is no base64: one token would have many spellings.
+    if not _SEGMENT.fullmatch(segment) or len(segment) % 4 == 1:
+        raise BadRequest("A part of it is empty or not base64url.")
+    return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+
+
+def _to_base64(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
