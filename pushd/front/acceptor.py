@@ -1,0 +1,130 @@
+"""Accepting connections: as many at once as wait, up to the cap, and never dying of one."""
+
+from __future__ import annotations
+
+import errno
+import random
+import resource
+import socket
+
+import structlog
+import trio
+
+from pushd.core.responses import CLOSE, splice
+from pushd.errors import Overloaded
+from pushd.front.connection import Dispatcher, HttpConnection
+from pushd.hub import Hub
+
+BATCH = 64  # accepts between two checkpoints
+BACKLOG = 4096
+OUT_OF_FILES_S = 0.1
+RESERVED_FILES = 0.9  # a tenth of the descriptors stays for the log and the rest
+
+log = structlog.get_logger("pushd.front")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening, non-blocking TCP socket. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def raise_file_limit() -> int:
+    """As many descriptors as the system lets us have; returns how many connections that allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return int(soft * RESERVED_FILES) if soft != resource.RLIM_INFINITY else 1 << 30
+
+
+class Acceptor:
+    """One listening socket. ``run`` ends when the socket is closed or by cancellation."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        hub: Hub,
+        dispatcher: Dispatcher,
+        connections: trio.Nursery,
+        most: int,
+    ) -> None:
+        self.live: dict[HttpConnection, None] = {}
+        self._sock = sock
+        self._hub = hub
+        self._dispatcher = dispatcher
+        self._connections = connections
+        self._most = most
+        self._one_ended = trio.Event()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self._sock)
+            except trio.ClosedResourceError:
+                return
+            try:
+                for _ in range(BATCH):
+                    self._take(*self._sock.accept())
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                continue
+            except OSError as error:
+                # The socket itself is at fault, or accept(2) tells of the new connection's trouble.
+                if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP):
+                    raise
+                log.error("cannot accept", error=error.strerror)
+                await trio.sleep(OUT_OF_FILES_S)
+
+    def _refusal(self) -> bytes:
+        wait = random.randint(3, 10)
+        error = Overloaded("This node has all the connections it may have.", retry_after=wait)
+        return splice(self._hub.responses.problem(error), CLOSE)
+
+    def close(self) -> None:
+        """Stop accepting; connections go on."""
+        trio.lowlevel.notify_closing(self._sock)
+        self._sock.close()
+
+    async def one_ended(self) -> None:
+        """Wait until a connection has ended."""
+        self._one_ended = trio.Event()
+        await self._one_ended.wait()
+
+    def _take(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        counters = self._hub.counters
+        if self._hub.connections >= self._most:
+            counters.connections_refused += 1
+            with sock:
+                sock.setblocking(False)
+                try:
+                    sock.send(self._refusal())
+                except OSError:
+                    return
+            return
+        counters.connections_accepted += 1
+        sock.setblocking(False)
+        self._hub.connections += 1
+        connection = HttpConnection(sock, peer[0], self._hub, self._dispatcher)
+        self.live[connection] = None
+        self._connections.start_soon(self._supervise, connection)
+
+    async def _supervise(self, connection: HttpConnection) -> None:
+        """One connection's failure is its own: logged here, felt by nobody else."""
+        try:
+            await connection.run()
+        except Exception:
+            log.exception("connection failed", address=connection.address)
+        finally:
+            self._hub.connections -= 1
+            self.live.pop(connection, None)
+            self._one_ended.set()

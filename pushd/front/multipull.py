@@ -1,0 +1,171 @@
+"""``POST /v1/pull``: several channels at once, held until any of them moves; ``POST /v1/ack``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pushd.core.names import check_channel, check_device
+from pushd.core.permissions import Identity
+from pushd.core.positions import Cursor, parse_cursor
+from pushd.core.pulling import resolve
+from pushd.errors import BadRequest, PushdError, TooLarge
+from pushd.front.bodies import MultiBody, ack_decoder, decode_body, multi_decoder
+from pushd.front.connection import HttpConnection
+from pushd.front.pulls import delivered_or_first, device_of, first_contact
+from pushd.front.request import Request
+from pushd.log import Marks
+from pushd.multianswer import MultiAnswer
+
+NO_NOTICES = b"[]"
+BYE_NOTICE = (
+    b'[{"type":"bye","code":1012,"reason":"restart","reconnect":true,"retry_after_ms":1000}]'
+)
+
+
+class MultiPull:
+    """From the request to its answer, maybe held. Keeps what was asked in its order."""
+
+    __slots__ = ("_asked", "_body", "_connection", "_device", "_hub", "_identity")
+
+    def __init__(self, connection: HttpConnection, identity: Identity, body: MultiBody) -> None:
+        self._connection = connection
+        self._hub = connection.hub
+        self._identity = identity
+        self._body = body
+        self._device: str | None = None
+        self._asked: list[tuple[str, Cursor | PushdError]] = []
+
+    def start(self) -> None:
+        body = self._body
+        self._check(body)
+        device = check_device(body.device) if body.device is not None else None
+        self._device = device_of(self._identity, device)
+        self._hub.counters.pulls += 1
+        mine = [name for name in self._mine() if name not in body.cursors]
+        if not mine:
+            self._loaded({})
+        elif self._identity.user is None or self._device is None:
+            self._loaded({name: Marks(None, None) for name in mine})
+        else:
+            self._hub.log.load_marks(
+                self._identity.user, self._device, mine, self._marks_loaded(mine)
+            )
+
+    def _check(self, body: MultiBody) -> None:
+        settings = self._hub.settings
+        if len(body.cursors) > settings.max_cursors:
+            raise TooLarge(f"At most {settings.max_cursors} cursors at once.")
+        if not 1 <= body.limit <= settings.max_pull_messages:
+            raise BadRequest(f"limit must be from 1 to {settings.max_pull_messages}.")
+        if not body.wait >= 0:
+            raise BadRequest("wait must be a number of seconds, such as 25.")
+        if not body.cursors and not body.mine:
+            raise BadRequest("Nothing is asked for: give cursors, or mine.")
+
+    def _mine(self) -> list[str]:
+        if not self._body.mine:
+            return []
+        if self._identity.user is None:
+            raise BadRequest("mine is for users; a service has no channels of its own.")
+        groups = [f"group:{group}" for group in sorted(self._identity.groups)]
+        return [*self._hub.sessions.own_channels(self._identity.user), *groups]
+
+    def _marks_loaded(self, mine: list[str]) -> Callable[[dict[str, Marks] | PushdError], None]:
+        def loaded(marks: dict[str, Marks] | PushdError) -> None:
+            if isinstance(marks, PushdError):
+                self._connection.refuse(marks)
+            else:
+                self._loaded({name: marks.get(name, Marks(None, None)) for name in mine})
+
+        return loaded
+
+    def _loaded(self, mine: dict[str, Marks]) -> None:
+        asked = [(name, self._given(name, text)) for name, text in self._body.cursors.items()]
+        asked += [
+            (name, self._place(name, delivered_or_first(name, m))) for name, m in mine.items()
+        ]
+        self._asked = asked
+        wait = min(self._body.wait, self._hub.settings.max_wait)
+        if wait and not self._moved():
+            channels = [name for name, cursor in asked]
+            if self._body.mine and self._identity.user is not None:
+                channels.append(self._hub.inboxes.news_of(self._identity.user))
+            poll = self._hub.pulls.hold(channels, wait, self._answer)
+            if poll is not None:
+                self._connection.waiting = poll
+                return
+        self._answer()
+
+    def _given(self, channel: str, text: str) -> Cursor | PushdError:
+        """A cursor that the client gave: it is recorded as delivered for its device."""
+        try:
+            self._hub.access.check_read(self._identity, check_channel(channel), time.time())
+            cursor = parse_cursor(text)
+        except PushdError as error:
+            return error
+        place = self._place(channel, cursor)
+        user = self._identity.user
+        if isinstance(place, Cursor) and user is not None and self._device and cursor.seq:
+            self._hub.log.record_delivered(user, self._device, channel, place)
+        return place
+
+    def _place(self, channel: str, cursor: Cursor) -> Cursor | PushdError:
+        at = self._hub.pulls.position(channel)
+        try:
+            return Cursor(at.epoch, resolve(cursor, at))
+        except PushdError as error:
+            return error
+
+    def _moved(self) -> bool:
+        for channel, cursor in self._asked:
+            if isinstance(cursor, PushdError):
+                return True
+            if self._hub.pulls.position(channel).seq > cursor.seq:
+                return True
+        return False
+
+    def _answer(self) -> None:
+        """Permission is decided now, when the answer is made."""
+        now = time.time()
+        known = {name for name, _ in self._asked}
+        # An inbox that came into being while the poll was held.
+        self._asked += [
+            (name, self._place(name, first_contact(name)))
+            for name in self._mine()
+            if name not in known
+        ]
+        for at, (channel, cursor) in enumerate(self._asked):
+            if isinstance(cursor, Cursor):
+                try:
+                    self._hub.access.check_read(self._identity, channel, now)
+                except PushdError as error:
+                    if error.status == 401:
+                        self._connection.refuse(error)
+                        return
+                    self._asked[at] = (channel, error)
+        notices = BYE_NOTICE if self._hub.pulls.draining else NO_NOTICES
+        MultiAnswer(self._hub.pulls, self._asked, self._body.limit, notices, self._done).run()
+
+    def _done(self, body: bytes) -> None:
+        self._connection.respond(self._hub.responses.make(200, body))
+
+
+def multi_pull(connection: HttpConnection, request: Request) -> None:
+    identity = connection.caller.identify(request)
+    MultiPull(connection, identity, decode_body(multi_decoder, request.body)).start()
+
+
+def ack(connection: HttpConnection, request: Request) -> None:
+    """204 when all cursors were recorded; else the problem of the first that was not."""
+    identity = connection.caller.identify(request)
+    body = decode_body(ack_decoder, request.body)
+    hub = connection.hub
+    if len(body.cursors) > hub.settings.max_cursors:
+        raise TooLarge(f"At most {hub.settings.max_cursors} cursors at once.")
+    device = device_of(identity, check_device(body.device) if body.device is not None else None)
+    refused = hub.sessions.ack(identity, device, body.cursors, time.time())
+    for channel, error in refused.items():
+        error.extra = {"channel": channel, **error.extra}
+        raise error
+    connection.respond(hub.responses.make(204, b""))

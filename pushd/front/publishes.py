@@ -1,0 +1,199 @@
+"""The hot routes that publish: to one channel, to many, and line by line (NDJSON)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import trio
+
+from pushd.core.frames import Message, Targets
+from pushd.core.permissions import Identity
+from pushd.core.responses import NDJSON
+from pushd.errors import BadRequest, Overloaded, PushdError, TooLarge
+from pushd.front.connection import HttpConnection
+from pushd.front.request import Request
+from pushd.hub import Hub
+from pushd.log import Append, Stored
+from pushd.publish import Line, numbered_lines, stored_json
+
+SLICE = 100  # NDJSON lines parsed between two checkpoints: about a millisecond
+RETRY_S = 0.05
+PATIENCE_S = 20.0  # how long the lines of one body wait for room in the backlog
+
+_JSON_TYPES = (b"application/json", b"text/json")
+_TEXT_TYPES = (b"text/plain", b"application/x-www-form-urlencoded")
+
+
+def content_type(request: Request) -> bytes:
+    """The media type in lower case, without parameters; JSON when none is given."""
+    header = request.headers.get(b"content-type", b"application/json")
+    return header.partition(b";")[0].strip().lower()
+
+
+def _message_of(hub: Hub, request: Request) -> Message:
+    kind = content_type(request)
+    if kind in _JSON_TYPES or kind.endswith(b"+json"):
+        return hub.publisher.parse_message(request.body)
+    if kind in _TEXT_TYPES:
+        return hub.publisher.text_message(request.body)
+    raise BadRequest("The Content-Type must be application/json or text/plain.")
+
+
+class _Done:
+    """Answers one publish when the log has stored it: a record, not a task."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self._connection = connection
+
+    def __call__(self, result: list[Stored] | PushdError) -> None:
+        if isinstance(result, PushdError):
+            self._connection.refuse(result)
+            return
+        stored = result[0]
+        self._connection.hub.counters.acked(result)
+        status = 200 if stored.duplicate else 201
+        body = msgspec.json.encode(stored_json(stored))
+        self._connection.respond(self._connection.hub.responses.make(status, body))
+
+
+def publish_one(connection: HttpConnection, request: Request, channel: str) -> None:
+    """``POST /v1/channels/{channel}/messages``."""
+    identity = connection.caller.identify(request)
+    hub = connection.hub
+    draft = hub.publisher.draft(identity, _message_of(hub, request))
+    hub.publisher.submit(identity, [channel], draft, _Done(connection))
+
+
+def results_json(hub: Hub, to: Targets, stored: list[Stored]) -> list[dict[str, Any]]:
+    """The results of a publish to many; users' ones say whether the user is online here."""
+    users = {f"user:{user}": user for user in to.users}
+    results = []
+    for each in stored:
+        result = stored_json(each)
+        user = users.get(each.channel)
+        if user is not None:
+            result["online"] = hub.sessions.is_online(user)
+        results.append(result)
+    return results
+
+
+def publish_many(connection: HttpConnection, request: Request) -> None:
+    """``POST /v1/publish``: one message to many targets, or NDJSON lines."""
+    identity = connection.caller.identify(request)
+    hub = connection.hub
+    if content_type(request) == NDJSON:
+        ended = request.body.count(b"\n")
+        if ended + (not request.body.endswith(b"\n")) > hub.settings.max_targets:
+            raise TooLarge(f"At most {hub.settings.max_targets} lines at once.")
+        hub.bodies.take(len(request.body))
+        hub.start_job(_publish_lines, connection, identity, request.body)
+        return
+    fanned = hub.publisher.parse_fanned(request.body)
+    channels = hub.publisher.channels_of(fanned.to)
+    draft = hub.publisher.draft(identity, fanned.message)
+
+    def done(result: list[Stored] | PushdError) -> None:
+        if isinstance(result, PushdError):
+            connection.refuse(result)
+            return
+        hub.counters.acked(result)
+        body = msgspec.json.encode({"results": results_json(hub, fanned.to, result)})
+        connection.respond(hub.responses.make(200, body))
+
+    hub.publisher.submit(identity, channels, draft, done)
+
+
+class _Lines:
+    """The results of an NDJSON publish, one per line in order, answered when all are in."""
+
+    def __init__(self, connection: HttpConnection) -> None:
+        self._connection = connection
+        self._results: list[bytes] = []
+        self._open = 1  # the reader of the lines holds one, so that it cannot end too early
+
+    def expect(self, number: int) -> _LineDone:
+        self._results.append(b"")
+        self._open += 1
+        return _LineDone(self, len(self._results) - 1, number)
+
+    def acked(self, stored: list[Stored]) -> None:
+        self._connection.hub.counters.acked(stored)
+
+    def settle(self, at: int, result: dict[str, Any]) -> None:
+        self._results[at] = msgspec.json.encode(result)
+        self.finish()
+
+    def finish(self) -> None:
+        self._open -= 1
+        if self._open == 0:
+            hub = self._connection.hub
+            body = b"\n".join([*self._results, b""])
+            self._connection.respond(hub.responses.make(200, body, NDJSON))
+
+
+class _LineDone:
+    __slots__ = ("_at", "_lines", "_number")
+
+    def __init__(self, lines: _Lines, at: int, number: int) -> None:
+        self._lines = lines
+        self._at = at
+        self._number = number
+
+    def __call__(self, result: list[Stored] | PushdError) -> None:
+        if isinstance(result, PushdError):
+            self._lines.settle(self._at, {"line": self._number, **result.as_dict()})
+        else:
+            self._lines.acked(result)
+            self._lines.settle(self._at, {"line": self._number, **stored_json(result[0])})
+
+
+async def _publish_lines(connection: HttpConnection, identity: Identity, body: bytes) -> None:
+    """Parse in slices, so that a large body does not hold up the loop; submit each in order."""
+    hub = connection.hub
+    lines = _Lines(connection)
+    give_up = trio.current_time() + PATIENCE_S
+    batch: list[Append] = []
+    try:
+        for count, (number, line) in enumerate(numbered_lines(body), 1):
+            done = lines.expect(number)
+            try:
+                batch.append(_line_append(hub, identity, hub.publisher.parse_line(line), done))
+            except PushdError as error:
+                done(error)
+            if count % SLICE == 0:
+                await _submit(hub, batch, give_up)
+                batch = []
+                await trio.lowlevel.checkpoint()
+        await _submit(hub, batch, give_up)
+    except Exception:
+        # Whoever runs the job logs it; without an answer the connection would wait for ever.
+        connection.refuse(PushdError("The server failed to answer this."))
+        raise
+    finally:
+        hub.bodies.give(len(body))
+    lines.finish()
+
+
+def _line_append(hub: Hub, identity: Identity, line: Line, done: _LineDone) -> Append:
+    channels = hub.publisher.channels_of(Targets(channels=[line.channel]))
+    return hub.publisher.append(identity, channels, hub.publisher.draft(identity, line), done)
+
+
+async def _submit(hub: Hub, batch: list[Append], give_up: float) -> None:
+    """A full backlog slows one body's lines down; past its patience they are refused."""
+    while batch:
+        try:
+            hub.log.submit_many(batch)
+        except Overloaded as error:
+            if trio.current_time() < give_up:
+                await trio.sleep(RETRY_S)
+                continue
+            for append in batch:
+                append.done(error)
+        except PushdError as error:
+            for append in batch:
+                append.done(error)
+        return

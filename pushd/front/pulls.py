@@ -1,0 +1,133 @@
+"""The hot route that reads one channel: ``GET /v1/channels/{channel}/messages``."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from pushd.core.names import Kind, check_device, kind_of
+from pushd.core.permissions import Identity
+from pushd.core.positions import HEAD, START, Cursor, parse_cursor
+from pushd.core.pulling import parse_count, parse_seq, parse_wait, resolve
+from pushd.errors import BadRequest, Forbidden, PushdError
+from pushd.front.connection import HttpConnection
+from pushd.front.query import parse_query
+from pushd.log import Marks
+
+DEFAULT_LIMIT = 100
+
+
+class Ask(NamedTuple):
+    """The parameters of a pull. ``cursor`` None: from the delivered cursor of the device."""
+
+    cursor: Cursor | None
+    limit: int
+    wait: float
+    device: str | None
+
+
+def parse_ask(query: bytes, max_limit: int, max_wait: float) -> Ask:
+    """Raises BadRequest that says what is wrong."""
+    given = parse_query(query)
+    if "before" in given or "last" in given:
+        raise BadRequest("Reading backwards (before, last) is not served yet.")
+    if "atleast" in given:
+        parse_seq("atleast", given["atleast"])  # one node is never behind a hint of its own
+    return Ask(
+        parse_cursor(given["after"]) if "after" in given else None,
+        parse_count("limit", given["limit"], max_limit) if "limit" in given else DEFAULT_LIMIT,
+        parse_wait(given.get("wait", "0"), max_wait),
+        check_device(given["device"]) if "device" in given else None,
+    )
+
+
+def device_of(identity: Identity, named: str | None) -> str | None:
+    """The device that a request speaks for; a token may pin it."""
+    if identity.device is None or named is None:
+        return identity.device or named
+    if identity.device != named:
+        raise Forbidden("The token is for another device.")
+    return named
+
+
+def first_contact(channel: str) -> Cursor:
+    """Where a device starts that has no cursor: inboxes from the start, else from now on."""
+    return START if kind_of(channel) is Kind.USER else HEAD
+
+
+def delivered_or_first(channel: str, marks: Marks | None) -> Cursor:
+    if marks is not None and marks.delivered is not None:
+        return marks.delivered
+    return first_contact(channel)
+
+
+class SinglePull:
+    """``GET /v1/channels/{channel}/messages``: from the request to its answer, maybe held."""
+
+    __slots__ = ("_ask", "_channel", "_connection", "_cursor", "_hub", "_identity")
+
+    def __init__(
+        self, connection: HttpConnection, identity: Identity, channel: str, ask: Ask
+    ) -> None:
+        self._connection = connection
+        self._hub = connection.hub
+        self._identity = identity
+        self._channel = channel
+        self._ask = ask
+        self._cursor = START
+
+    def start(self) -> None:
+        hub, identity, channel = self._hub, self._identity, self._channel
+        self._connection.caller.check_read(identity, channel, time.time())
+        hub.counters.pulls += 1
+        device = device_of(identity, self._ask.device)
+        cursor = self._ask.cursor
+        if cursor is not None:
+            self._from(cursor, device)
+        elif identity.user is None or device is None:
+            self._from(first_contact(channel), None)
+        else:
+            hub.log.load_marks(identity.user, device, [channel], self._loaded)
+
+    def _loaded(self, marks: dict[str, Marks] | PushdError) -> None:
+        try:
+            if isinstance(marks, PushdError):
+                raise marks
+            self._from(delivered_or_first(self._channel, marks.get(self._channel)), None)
+        except PushdError as error:
+            self._connection.refuse(error)
+
+    def _from(self, cursor: Cursor, device: str | None) -> None:
+        """``device``: records the cursor as delivered (it was given, so it was processed)."""
+        hub, channel = self._hub, self._channel
+        at = hub.pulls.position(channel)
+        after = resolve(cursor, at)
+        self._cursor = Cursor(at.epoch, after)
+        user = self._identity.user
+        if device is not None and user is not None and cursor.seq:
+            hub.log.record_delivered(user, device, channel, self._cursor)
+        if after >= at.seq and self._ask.wait:
+            poll = hub.pulls.hold([channel], self._ask.wait, self._finish)
+            if poll is not None:
+                self._connection.waiting = poll
+                return
+        self._answer()
+
+    def _finish(self) -> None:
+        """The poll is over. Permission is decided now, when the answer is made."""
+        try:
+            self._hub.access.check_read(self._identity, self._channel, time.time())
+            self._answer()
+        except PushdError as error:
+            self._connection.refuse(error)
+
+    def _answer(self) -> None:
+        answer = self._hub.pulls.answer(self._channel, self._cursor, self._ask.limit, self._arrived)
+        if answer is not None:
+            self._connection.respond(answer)
+
+    def _arrived(self, answer: bytes | PushdError) -> None:
+        if isinstance(answer, PushdError):
+            self._connection.refuse(answer)
+        else:
+            self._connection.respond(answer)

@@ -1,0 +1,186 @@
+"""Which request goes where. The hot routes exist here only; everything else is handed over."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from pushd.core.names import check_channel
+from pushd.core.responses import head_of
+from pushd.errors import BadRequest, Forbidden, MethodNotAllowed, NotReady
+from pushd.front.caller import bearer
+from pushd.front.connection import Engine, HttpConnection
+from pushd.front.greetings import Greetings
+from pushd.front.multipull import ack, multi_pull
+from pushd.front.publishes import content_type, publish_many, publish_one
+from pushd.front.pulls import Ask, SinglePull, parse_ask
+from pushd.front.query import decode_part
+from pushd.front.request import Request, RequestLimits, RequestReader
+from pushd.hub import Hub
+
+Handler = Callable[[HttpConnection, Request], None]
+
+_CHANNELS = b"/v1/channels/"
+_MESSAGES = b"/messages"
+_MAX_AGE_S = 7200
+MAX_KEPT_TARGET = 512  # bytes of a pull's target that is remembered with what it means
+
+
+class Engines(NamedTuple):
+    """What takes connections over: the WebSocket side, and the web framework."""
+
+    websocket: Engine
+    web: Engine
+
+
+class Routes:
+    """The dispatcher of all HTTP connections."""
+
+    def __init__(self, hub: Hub, engines: Engines) -> None:
+        self._hub = hub
+        self._engines = engines
+        self._prefix = hub.settings.path_prefix.encode()
+        self._limits = RequestLimits(hub.settings.max_head, hub.settings.max_headers)
+        self._fixed: dict[bytes, dict[bytes, Handler]] = {
+            b"/healthz": {b"GET": _healthz, b"HEAD": _healthz},
+            b"/readyz": {b"GET": _readyz, b"HEAD": _readyz},
+            self._prefix + b"/v1/publish": {b"POST": publish_many},
+            self._prefix + b"/v1/pull": {b"POST": multi_pull},
+            self._prefix + b"/v1/ack": {b"POST": ack},
+        }
+        self._channels = self._prefix + _CHANNELS
+        self._websocket = self._prefix + b"/v1/ws"
+        settings = hub.settings
+        self.greetings = Greetings(settings.max_handshakes, settings.max_handshakes_per_address)
+        self._dev = hub.settings.dev
+        # After a hint everybody asks for the same target: what was parsed once is kept.
+        self._asked = lru_cache(maxsize=8192)(self._parse_pull)
+
+    def reader(self) -> RequestReader:
+        return RequestReader(self._limits, self._body_limit, self._hub.bodies)
+
+    def _body_limit(self, request: Request) -> int:
+        settings = self._hub.settings
+        path = request.path
+        if path == self._prefix + b"/v1/publish":
+            # Large bodies only from those who may send something at all.
+            self._hub.authenticator.identify(
+                bearer(request.headers.get(b"authorization", b"")), time.time()
+            )
+            batch = content_type(request) == b"application/x-ndjson"
+            return settings.max_batch_body if batch else settings.max_publish_body
+        # Room for the envelope around a message of the largest size.
+        return settings.max_body + 1024
+
+    def dispatch(self, connection: HttpConnection, request: Request) -> None:
+        """Serve, or hand over. Raises PushdError."""
+        if self._dev:
+            _check_loopback(request)
+        target = request.target
+        if target.startswith(self._channels):
+            if request.method == b"GET" and _MESSAGES in target:
+                identity = connection.caller.identify(request)
+                parse = self._asked if len(target) <= MAX_KEPT_TARGET else self._parse_pull
+                if (asked := parse(target)) is not None:
+                    SinglePull(connection, identity, *asked).start()
+                    return
+            path = request.path
+            part = path[len(self._channels) :]
+            if part.endswith(_MESSAGES):
+                self._channel(connection, request, part[: -len(_MESSAGES)])
+                return
+        else:
+            path = request.path
+        if request.upgrade:
+            if path != self._websocket:
+                raise BadRequest(f"WebSockets are served at {self._websocket.decode()}.")
+            connection.hand_over(self._engines.websocket, request)
+            return
+        if request.method == b"OPTIONS" and request.target.startswith(self._prefix + b"/v1/"):
+            self._preflight(connection, request)
+            return
+        methods = self._fixed.get(path)
+        if methods is None:
+            if path == self._websocket:
+                raise BadRequest("This is a WebSocket: connect with an Upgrade.")
+            connection.hand_over(self._engines.web, request)
+            return
+        handler = methods.get(request.method)
+        if handler is None:
+            raise _not_allowed(*methods)
+        handler(connection, request)
+
+    def _parse_pull(self, target: bytes) -> tuple[str, Ask] | None:
+        part, _, query = target[len(self._channels) :].partition(b"?")
+        if not part.endswith(_MESSAGES):
+            return None
+        name = _channel_name(part[: -len(_MESSAGES)])
+        settings = self._hub.settings
+        return name, parse_ask(query, settings.max_pull_messages, settings.max_wait)
+
+    def _channel(self, connection: HttpConnection, request: Request, part: bytes) -> None:
+        method = request.method
+        if method == b"POST":
+            publish_one(connection, request, _channel_name(part))
+        elif method == b"OPTIONS":
+            self._preflight(connection, request)
+        else:
+            raise _not_allowed(b"GET", b"POST", b"OPTIONS")
+
+    def _preflight(self, connection: HttpConnection, request: Request) -> None:
+        """CORS: answered here, so that it costs what a hot answer costs."""
+        origin = request.headers.get(b"origin")
+        if origin is None:
+            extra = b"Allow: GET, POST, PUT, DELETE, OPTIONS\r\n"
+        elif not self._hub.origins.allows(origin.decode("latin-1")):
+            raise Forbidden(
+                "This origin is not on the list; add it to the setting 'origins' (PUSHD_ORIGINS)."
+            )
+        else:
+            extra = (
+                b"Access-Control-Allow-Methods: GET, POST, PUT, DELETE\r\n"
+                b"Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID\r\n"
+                b"Access-Control-Max-Age: %d\r\n"
+            ) % _MAX_AGE_S
+        connection.respond(self._hub.responses.make(204, b"", extra=extra))
+
+
+def _not_allowed(*methods: bytes) -> MethodNotAllowed:
+    allow = b", ".join(methods).decode()
+    return MethodNotAllowed(f"Only {allow} here.", extra={"allow": allow})
+
+
+_LOOPBACK = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
+
+
+def _check_loopback(request: Request) -> None:
+    """Development keys are printed and everything is allowed: no name that a page could rebind."""
+    if not _LOOPBACK.fullmatch(request.headers.get(b"host", b"localhost")):
+        raise Forbidden("In development mode only localhost is served; start without --dev.")
+
+
+@lru_cache(maxsize=16384)
+def _channel_name(part: bytes) -> str:
+    return check_channel(decode_part(part))
+
+
+def _healthz(connection: HttpConnection, request: Request) -> None:
+    """The loop turns: that is all it says."""
+    _state(connection, request, {"status": "ok"})
+
+
+def _readyz(connection: HttpConnection, request: Request) -> None:
+    hub = connection.hub
+    if not hub.ready:
+        raise NotReady("The server is starting or stopping.", retry_after=1)
+    _state(connection, request, {"status": "ready", "node": hub.node_id})
+
+
+def _state(connection: HttpConnection, request: Request, state: dict[str, str]) -> None:
+    answer = connection.hub.responses.make(200, msgspec.json.encode(state))
+    connection.respond(head_of(answer) if request.method == b"HEAD" else answer)
