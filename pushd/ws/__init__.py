@@ -1,0 +1,1 @@
+"""WebSocket sessions on trio-websocket. The only place that knows that library on the server."""

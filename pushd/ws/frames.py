@@ -1,0 +1,154 @@
+"""What each client frame does. A handler raises PushdError to have it told to the client."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from pushd.core.frames import (
+    Ack,
+    Auth,
+    Call,
+    ClientFrame,
+    Ping,
+    Publish,
+    Read,
+    Refresh,
+    Subscribe,
+    Unsubscribe,
+    error_frame,
+    frame,
+)
+from pushd.core.jsoncheck import MAX_DEPTH, check_json
+from pushd.errors import BadRequest, Forbidden, NoHandler, PushdError, TooLarge
+from pushd.log import Marks, Stored
+from pushd.publish import stored_json
+
+if TYPE_CHECKING:
+    from pushd.ws.session import WebSocketSession
+
+PONG = frame("pong")
+
+
+class FrameHandlers:
+    """The frames of one session."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: WebSocketSession) -> None:
+        self._session = session
+
+    def handle(self, client_frame: ClientFrame, text: str) -> None:
+        match client_frame:
+            case Ping():
+                self._session.send(PONG)
+            case Ack():
+                self._ack(client_frame)
+            case Read():
+                self._read(client_frame)
+            case Subscribe():
+                self._subscribe(client_frame)
+            case Unsubscribe():
+                self._unsubscribe(client_frame)
+            case Publish():
+                self._publish(client_frame, text)
+            case Refresh():
+                self._refresh(client_frame)
+            case Call():
+                error = NoHandler(f"No handler is registered for {client_frame.name!r}.")
+                if client_frame.id is not None:
+                    self._session.send(error_frame(error, client_frame.id))
+            case Auth():
+                raise BadRequest("This session has its identity; 'refresh' brings a new token.")
+
+    def _subscribe(self, asked: Subscribe) -> None:
+        session = self._session
+        hub = session.hub
+        most = hub.settings.max_channels_per_session
+        if len(asked.channels) > most:
+            raise TooLarge(f"A session may follow {most} channels.")
+        good, denied = hub.sessions.allowed(session, asked.channels)
+
+        def loaded(marks: dict[str, Marks] | PushdError) -> None:
+            if isinstance(marks, PushdError):
+                session.send(error_frame(marks))
+                return
+            if session.id not in hub.sessions.by_id:
+                return  # closed meanwhile
+            # Decided now, when it is done: a refresh may have come, or other subscribes.
+            allowed, refused = hub.sessions.allowed(session, good)
+            heads = hub.sessions.follow(session, allowed, asked.channels, marks)
+            denied.extend(refused)
+            session.send(frame("subscribed", heads=heads, denied=denied))
+
+        if session.user is None or not good:
+            loaded({})
+        else:
+            hub.log.load_marks(session.user, session.device, good, loaded)
+
+    def _unsubscribe(self, asked: Unsubscribe) -> None:
+        most = self._session.hub.settings.max_channels_per_session
+        if len(asked.channels) > most:
+            raise TooLarge(f"A session may follow {most} channels.")
+        gone = self._session.hub.sessions.unfollow(self._session, asked.channels)
+        self._session.send(frame("unsubscribed", channels=gone))
+
+    def _ack(self, asked: Ack) -> None:
+        session = self._session
+        if len(asked.cursors) > session.hub.settings.max_cursors:
+            raise TooLarge(f"At most {session.hub.settings.max_cursors} cursors at once.")
+        refused = session.hub.sessions.ack(
+            session.identity, session.device, asked.cursors, time.time()
+        )
+        for channel, error in refused.items():
+            error.extra = {"channel": channel, **error.extra}
+            session.send(error_frame(error))
+
+    def _read(self, asked: Read) -> None:
+        session = self._session
+        sessions = session.hub.sessions
+        cursor = sessions.read(session.identity, asked.channel, asked.cursor, time.time())
+        if session.user is None:
+            raise BadRequest("Read marks belong to users; a service has none.")
+        told = frame("read", channel=asked.channel, cursor=str(cursor))
+        for other in sessions.of_user(session.user):
+            if other is not session:
+                other.send(told)
+
+    def _publish(self, asked: Publish, text: str) -> None:
+        """The frame's id is also the message's, unless it has one: so a retry stores once."""
+        session = self._session
+        publisher = session.hub.publisher
+        if asked.message.id is None:
+            asked.message.id = asked.id
+
+        def done(result: list[Stored] | PushdError) -> None:
+            if isinstance(result, PushdError):
+                session.send(error_frame(result, asked.id))
+                return
+            session.hub.counters.acked(result)
+            results: list[dict[str, Any]] = [stored_json(stored) for stored in result]
+            session.send(frame("published", id=asked.id, results=results))
+
+        try:
+            check_json(text.encode(), MAX_DEPTH + 2)
+            channels = publisher.channels_of(asked.to)
+            draft = publisher.draft(session.identity, asked.message)
+            publisher.submit(session.identity, channels, draft, done)
+        except PushdError as error:
+            session.send(error_frame(error, asked.id))
+
+    def _refresh(self, asked: Refresh) -> None:
+        """A new token of the same user and device; what it no longer covers is unsubscribed."""
+        session = self._session
+        hub = session.hub
+        identity = hub.authenticator.identify(asked.token, time.time())
+        if identity.user != session.user or (identity.device or session.device) != session.device:
+            raise Forbidden("A session is refreshed with a token of the same user and device.")
+        session.identity = identity
+        session.rearm()
+        kept, _ = hub.sessions.allowed(session, session.subscriptions)
+        gone = hub.sessions.unfollow(session, set(session.subscriptions) - set(kept))
+        session.send(frame("refreshed", expires=identity.expires))
+        if gone:
+            session.send(frame("unsubscribed", channels=gone))

@@ -1,0 +1,228 @@
+"""Taking a WebSocket over from the front: origin, token, upgrade."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import structlog
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+
+from pushd.auth import Authenticator
+from pushd.core.frames import Auth, bye_frame, decode_client_frame
+from pushd.core.names import check_device
+from pushd.core.permissions import Identity
+from pushd.core.responses import CLOSE, splice
+from pushd.errors import BadRequest, Forbidden, PushdError, Unauthorized, UpgradeRequired
+from pushd.front.caller import bearer
+from pushd.front.connection import HttpConnection
+from pushd.front.pulls import device_of
+from pushd.front.query import parse_query
+from pushd.front.request import Request
+from pushd.handover import HandoverStream
+from pushd.hub import Hub
+from pushd.ws.session import WebSocketSession, serve_session
+
+SUBPROTOCOL = "pushd.v1"
+TOKEN_PREFIX = "bearer."
+HANDSHAKE_S = 10.0
+CLOSE_S = 5.0
+
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+
+log = structlog.get_logger("pushd.ws")
+
+
+class Offer:
+    """What a client brought with its upgrade. The token is taken out of everything else."""
+
+    __slots__ = ("channels", "credential", "device", "in_address", "subprotocol")
+
+    def __init__(self, request: Request) -> None:
+        query = parse_query(request.query)
+        device = query.get("device")
+        self.device = None if device is None else check_device(device)
+        self.channels = [name for name in query.get("channels", "").split(",") if name]
+        offered = request.headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
+        protocols = [name.strip() for name in offered.split(",")]
+        self.subprotocol = SUBPROTOCOL if SUBPROTOCOL in protocols else None
+        self.credential = query.get("token")
+        for name in protocols:
+            if name.startswith(TOKEN_PREFIX):
+                self.credential = name.removeprefix(TOKEN_PREFIX)
+        header = request.headers.get(b"authorization")
+        if header is not None:
+            self.credential = bearer(header)
+        self.in_address = self.credential is not None and self.credential == query.get("token")
+
+    def identify(self, authenticator: Authenticator) -> Identity | PushdError | None:
+        """None: no token yet, the first frame must bring it. Errors are told after the upgrade,
+        because a browser shows no status of a refused one."""
+        if self.credential is None:
+            return None
+        try:
+            identity = authenticator.identify(self.credential, time.time())
+        except PushdError as error:
+            return error
+        if self.in_address and identity.is_service:
+            # Addresses end up in the logs of proxies; a token expires, a key does not.
+            return Unauthorized("A key may not stand in an address, only in Authorization.")
+        return identity
+
+
+def _canonical(request: Request, offer: Offer) -> bytes:
+    """The upgrade as trio-websocket shall see it: checked, and without query or token."""
+    lines = [b"GET / HTTP/1.1"]
+    for name in (
+        b"host",
+        b"upgrade",
+        b"connection",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+    ):
+        value = request.headers.get(name)
+        if value is not None:
+            lines.append(name + b": " + value)
+    if offer.subprotocol is not None:
+        lines.append(b"sec-websocket-protocol: " + offer.subprotocol.encode())
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+async def serve_websocket(connection: HttpConnection) -> None:
+    """The engine that the front hands ``/v1/ws`` to. Returns when the connection is over."""
+    hub = connection.hub
+    request = connection.take_handed()
+    try:
+        offer = Offer(request)
+        _check_version(request)
+        _check_origin(hub, request)
+        if connection.leftover:
+            # The library would look at them only when more came.
+            raise BadRequest("A client must wait for the upgrade before it sends frames.")
+    except PushdError as error:
+        extra = b"Sec-WebSocket-Version: 13\r\n" if error.status == 426 else b""
+        connection.out.write(splice(hub.responses.problem(error, extra), CLOSE))
+        return
+    stream = HandoverStream(connection.out, _canonical(request, offer))
+    connection.out.on_drained = stream.drained
+    del request
+    await _upgraded(hub, connection, offer, stream)
+
+
+def _check_version(request: Request) -> None:
+    """What the library would refuse without a word (RFC 6455, 4.2.1)."""
+    if request.headers.get(b"sec-websocket-version") != b"13":
+        raise UpgradeRequired("Only WebSocket version 13 is served.")
+    key = request.headers.get(b"sec-websocket-key", b"")
+    if not _KEY.fullmatch(key):
+        raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64.")
+
+
+def _check_origin(hub: Hub, request: Request) -> None:
+    origin = request.headers.get(b"origin")
+    host = request.headers.get(b"host", b"").decode("latin-1")
+    if not hub.origins.allows_upgrade(origin.decode("latin-1") if origin else None, host):
+        raise Forbidden("Pages of this origin may not connect; see the setting 'origins'.")
+
+
+async def _upgraded(
+    hub: Hub, connection: HttpConnection, offer: Offer, stream: HandoverStream
+) -> None:
+    """One nursery per connection; whatever escapes the library ends here, in one line."""
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(HANDSHAKE_S):
+                wanted = await wrap_server_stream(
+                    nursery, stream, max_message_size=hub.settings.max_body
+                )
+                websocket = await wanted.accept(subprotocol=offer.subprotocol)
+            del wanted
+            _forget_handshake(websocket)
+            hub.counters.handshakes += 1
+            await _serve(hub, connection, offer, stream, websocket, nursery)
+            nursery.cancel_scope.cancel()
+    except* (ConnectionClosed, trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # the peer left, at whatever moment
+    except* trio.TooSlowError:
+        log.debug("websocket handshake timed out", address=connection.address)
+    except* Exception as errors:
+        # Refused handshakes and peers that break the protocol arrive as the library's errors.
+        log.debug("websocket ended", address=connection.address, error=repr(errors.exceptions[0]))
+
+
+def _forget_handshake(websocket: WebSocketConnection) -> None:
+    """Let the finished handshake go (an h11 connection, 3 kB a session).
+
+    Internals of trio-websocket 0.12.2 and wsproto 1.3.2: after the upgrade, wsproto's outer object
+    only passes on to the inner one, which has the same methods.
+    """
+    inner = websocket._wsproto.connection
+    if inner is not None:
+        websocket._wsproto = inner  # type: ignore[assignment]
+
+
+async def _serve(
+    hub: Hub,
+    connection: HttpConnection,
+    offer: Offer,
+    stream: HandoverStream,
+    websocket: WebSocketConnection,
+    nursery: trio.Nursery,
+) -> None:
+    identity = offer.identify(hub.authenticator)
+    if identity is None:
+        identity = await _greeting(hub, connection, websocket)
+    if not isinstance(identity, PushdError):
+        try:
+            device = device_of(identity, offer.device)
+        except PushdError as error:
+            identity = error
+    if isinstance(identity, PushdError):
+        await refuse(connection, websocket, identity)
+        return
+    channels, offer.channels, offer.credential = offer.channels, [], None
+    session = WebSocketSession(hub, identity, device, connection, stream, websocket, nursery)
+    await serve_session(session, channels)
+
+
+async def _greeting(
+    hub: Hub, connection: HttpConnection, websocket: WebSocketConnection
+) -> Identity | PushdError:
+    """Until the token comes, the connection is one of those that keep quiet."""
+    try:
+        connection.greetings.enter(connection.address)
+    except PushdError as error:
+        return error
+    try:
+        return await _first_frame(hub, websocket)
+    finally:
+        connection.greetings.leave(connection.address)
+
+
+async def _first_frame(hub: Hub, websocket: WebSocketConnection) -> Identity | PushdError:
+    """``{"type":"auth","token":…}`` must be the first frame, and come in time."""
+    with trio.move_on_after(hub.settings.auth_timeout):
+        text = await websocket.get_message()
+        try:
+            try:
+                frame = decode_client_frame(text if isinstance(text, str) else "")
+            except BadRequest:
+                frame = None
+            if not isinstance(frame, Auth):
+                return Unauthorized("The first frame must be 'auth' with a token.")
+            return hub.authenticator.identify(frame.token, time.time())
+        except PushdError as error:
+            return error
+    return Unauthorized("No token came in time.")
+
+
+async def refuse(
+    connection: HttpConnection, websocket: WebSocketConnection, error: PushdError
+) -> None:
+    """Say why, then close with 4001, 4003 or 1013."""
+    code = {401: 4001, 403: 4003, 503: 1013}.get(error.status, 1008)
+    retry_ms = (error.retry_after or 0) * 1000
+    connection.out.write(bye_frame(code, error.code, retry_ms))
+    with trio.move_on_after(CLOSE_S):
+        await websocket.aclose(code, error.code)

@@ -1,0 +1,203 @@
+"""How sessions end: closing, leaving, silence, expiry, too much unread, and the server's end."""
+
+from __future__ import annotations
+
+import json
+import socket as sockets
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.support.app import Server, Socket, running_server, until
+from tests.support.http import ConnectionLost, patience
+from tests.support.sessions import ask, session, stuff
+from tests.support.websocket import CLOSE, PING, PONG, TEXT, Closed
+
+
+async def gone(server: Server) -> None:
+    """Nothing is left behind of any session."""
+    await until(lambda: not server.hub.sessions.by_id)
+    await until(lambda: not server.hub.connections)
+    assert server.hub.sessions.by_user == {}
+    assert server.hub.fanout.topics == {}
+    assert len(server.hub.wheel) == 0
+
+
+async def farewell(socket: Socket, code: int) -> dict[str, Any]:
+    """A bye, then the close frame of the same code."""
+    bye = await socket.expect("bye")
+    assert bye["code"] == code
+    with pytest.raises(Closed) as closed:
+        await socket.message()
+    assert closed.value.code == code
+    return bye
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
+async def test_closing_is_answered(server: Server, code: int) -> None:
+    async with session(server) as socket:
+        await socket.send_frame(CLOSE, code.to_bytes(2, "big") + b"bye")
+        opcode, payload = await socket.frame()
+        assert opcode == CLOSE
+        assert payload[:2] == code.to_bytes(2, "big")
+        assert await socket.read_to_end() == b""
+    await gone(server)
+
+
+async def test_closing_without_a_code(server: Server) -> None:
+    async with session(server) as socket:
+        await socket.send_frame(CLOSE, b"")
+        assert (await socket.frame())[0] == CLOSE
+    await gone(server)
+
+
+@pytest.mark.parametrize("how", ["half-close", "close", "reset"])
+async def test_leaving_without_a_word(server: Server, how: str) -> None:
+    async with session(server) as socket:
+        if how == "half-close":
+            await socket.stream.send_eof()
+            assert await socket.read_to_end() == b""
+        elif how == "reset":
+            linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+            socket.stream.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, linger)
+    await gone(server)
+    await server.publish("user:alice", 1)
+
+
+async def test_leaving_before_hello(server: Server) -> None:
+    for _ in range(20):
+        async with server.socket(token=server.token()):
+            pass
+    async with server.socket():
+        pass  # no token yet
+    await gone(server)
+
+
+async def test_pings_are_answered_with_what_they_carry(server: Server) -> None:
+    async with session(server) as socket:
+        for payload in (b"", b"12345", b"x" * 125):
+            await socket.send_frame(PING, payload)
+            assert await socket.frame() == (PONG, payload)
+        await socket.send_frame(PONG, b"unasked")
+        assert (await ask(socket, "ping"))["type"] == "pong"
+
+
+QUICK: dict[str, Any] = {"heartbeat_interval": 0.1, "heartbeat_timeout": 0.6}
+
+
+async def test_silence_is_pinged_and_then_ended(tmp_path: Path) -> None:
+    async with running_server(tmp_path, **QUICK) as server:
+        async with server.socket(token=server.token()) as socket:
+            assert (await socket.expect("hello"))["heartbeat_s"] == 0.1
+            assert await socket.frame() == (PING, b"")  # and no answer to it
+            bye = await farewell(socket, 4008)
+            assert bye["reconnect"] is True
+        assert server.hub.counters.heartbeats_missed == 1
+        await gone(server)
+
+
+@pytest.mark.parametrize("sign", ["pong", "heartbeat"])
+async def test_any_sign_of_life_keeps_a_session(tmp_path: Path, sign: str) -> None:
+    async with running_server(tmp_path, **QUICK) as server, session(server) as socket:
+        for _ in range(3):  # longer than silence is borne
+            assert await socket.frame() == (PING, b"")
+            if sign == "pong":
+                await socket.send_frame(PONG, b"")
+            else:
+                await socket.send({"type": "ping"})
+                assert json.loads((await socket.frame())[1]) == {"type": "pong"}
+        assert server.hub.counters.heartbeats_missed == 0
+
+
+async def test_at_its_tokens_end_a_session_is_closed(server: Server) -> None:
+    """Unless it is refreshed. Tokens end at whole seconds; the session's own is made to."""
+    async with session(server) as socket, session(server) as refreshed:
+        for live in server.hub.sessions.by_id.values():
+            live.identity = replace(live.identity, expires=time.time() + 0.1)
+            live.rearm()  # type: ignore[attr-defined]
+        token = server.token("alice", ttl_s=3600)
+        assert (await ask(refreshed, "refresh", token=token))["type"] == "refreshed"
+        bye = await farewell(socket, 4001)
+        assert (bye["reason"], bye["reconnect"]) == ("token_expired", False)
+        assert (await ask(refreshed, "ping"))["type"] == "pong"
+
+
+async def flood(socket: Socket, opcode: int, payload: bytes) -> None:
+    """Ask and ask, and read nothing."""
+    with patience():
+        while True:
+            await socket.send_frame(opcode, payload)
+
+
+@pytest.mark.parametrize("opcode", [TEXT, PING], ids=["frames", "pings"])
+async def test_who_reads_no_answers_is_cut(tmp_path: Path, opcode: int) -> None:
+    # Answers to frames are bounded; to pings, the library waits for the write deadline.
+    limits: dict[str, Any] = {
+        "outgoing_buffer": 65536,
+        "write_timeout": 60.0 if opcode == TEXT else 0.2,
+    }
+    payload = b'{"type":"unknown"}' if opcode == TEXT else b"x" * 125
+    async with (
+        running_server(tmp_path, **limits) as server,
+        session(server) as socket,
+        session(server, "bob") as other,
+    ):
+        await stuff(server, socket)
+        with pytest.raises(ConnectionLost):
+            await flood(socket, opcode, payload)
+        assert (await ask(other, "ping"))["type"] == "pong"
+        await until(lambda: len(server.hub.sessions.by_id) == 1)
+
+
+async def test_who_takes_no_hints_is_cut_at_the_deadline(tmp_path: Path) -> None:
+    async with running_server(tmp_path, write_timeout=0.2) as server:
+        async with session(server) as socket:
+            await stuff(server, socket)
+            number = 0
+            with patience():
+                while server.hub.sessions.by_id:
+                    number += 1
+                    server.hub.fanout.advance("user:alice", ("zzzzzzzzz", number))
+                    await trio.lowlevel.checkpoint()
+        await gone(server)
+
+
+async def test_a_frame_at_the_limit_and_one_beyond(tmp_path: Path) -> None:
+    async with running_server(tmp_path, max_body=2048) as server, session(server) as socket:
+        room = 2048 - len('{"type":"ping","pad":""}')
+        assert (await ask(socket, "ping", pad="x" * room))["type"] == "pong"
+        await socket.send({"type": "ping", "pad": "x" * (room + 1)})
+        with pytest.raises(Closed) as closed:
+            await socket.message()
+        assert closed.value.code == 1009
+        await gone(server)
+
+
+async def test_the_end_of_the_server(server: Server) -> None:
+    async with session(server) as one, session(server, "bob") as two:
+        server.stopper.asked.set()
+        for socket in (one, two):
+            bye = await farewell(socket, 1012)
+            assert bye["reconnect"] is True
+            assert 0 <= bye["retry_after_ms"] <= 2000
+            assert await socket.read_to_end() == b""
+    await gone(server)
+
+
+async def test_nothing_is_said_after_a_bye(server: Server) -> None:
+    async with session(server) as socket:
+        [live] = server.hub.sessions.by_id.values()
+        live.bye(4009, "kicked")
+        server.hub.fanout.advance("user:alice", ("zzzzzzzzz", 1))
+        await socket.send({"type": "ping"})
+        assert (await socket.expect("bye"))["code"] == 4009
+        opcode, payload = await socket.frame()
+        assert (opcode, payload) == (CLOSE, (4009).to_bytes(2, "big") + b"kicked")
+        assert not socket._buffer
+        await socket.send_frame(CLOSE, payload)
+        assert await socket.read_to_end() == b""
+    await gone(server)
