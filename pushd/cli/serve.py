@@ -1,0 +1,175 @@
+"""``pushctl serve``: the server, with every setting as an option."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pushd import __version__
+from pushd.cli.dev import (
+    CLIENT_FILE,
+    TOKEN_TTL_S,
+    DevClient,
+    welcome,
+    with_dev_keys,
+    write_private,
+)
+from pushd.errors import BadSetting, CannotStart
+from pushd.settings import Settings, load
+from pushd.settings.declare import Declared, declared
+from pushd.settings.kinds import Flag
+from pushd.settings.model import GROUPS, all_declared
+
+_LISTEN_ERRORS = {
+    errno.EADDRINUSE: "is in use by another program",
+    errno.EACCES: "needs rights that this user does not have",
+    errno.EADDRNOTAVAIL: "is no address of this machine",
+}
+
+
+class _ServeCommand(click.Command):
+    """--help shows what is commonly set, --help-all every setting by group."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        if not ctx.meta.get("all settings"):
+            return
+        for group in GROUPS:
+            rows = [row for item in declared(group) if (row := _help_row(item))]
+            with formatter.section(str(group.__doc__)):
+                formatter.write_dl(rows)
+
+
+def _help_row(item: Declared) -> tuple[str, str] | None:
+    if item.option is None:
+        return None
+    option = item.option if isinstance(item.kind, Flag) else f"{item.option} {item.kind.metavar}"
+    return option, f"{item.help} [{item.default_text}]"
+
+
+def _option(item: Declared) -> click.Option:
+    """Texts are passed on as they are: the kind reads them, the same way as in the environment."""
+    assert item.option is not None
+    if isinstance(item.kind, Flag):
+        name = f"{item.option}/--no-{item.option[2:]}"
+        return click.Option([name, item.name], default=None, help=item.help, hidden=not item.common)
+    text = f"{item.help} [{item.default_text}]"
+    metavar = item.kind.metavar
+    return click.Option(
+        [item.option, item.name], metavar=metavar, help=text, hidden=not item.common
+    )
+
+
+def _show_all(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta["all settings"] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
+def _options() -> Iterator[click.Option]:
+    yield click.Option(
+        ["--config", "config_file"],
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Settings file. [PUSHD_CONFIG, else ./pushd.toml if there is one]",
+    )
+    yield from (_option(item) for item in all_declared() if item.option)
+    yield click.Option(
+        ["--help-all"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_show_all,
+        help="Show all settings that can be given as options.",
+    )
+
+
+def _serve(config_file: Path | None, **options: Any) -> None:
+    """Run the server.
+
+    Settings come from pushd.toml, then PUSHD_... variables, then options. Keys are no options (any
+    user of a machine can read command lines): set PUSHD_API_KEY for services and PUSHD_JWT_SECRET
+    for client tokens, or let --dev make them up.
+
+    \b
+    Examples:
+      pushctl serve --dev
+      pushctl serve --listen 0.0.0.0:8080 --data /var/lib/pushd
+      PUSHD_API_KEY=... PUSHD_JWT_SECRET=... pushctl serve --max-body 128KiB
+    """
+    texts = {name: _text(value) for name, value in options.items() if value is not None}
+    settings = load(config_file, options=texts).settings
+    if settings.dev:
+        settings = with_dev_keys(settings)
+    elif not settings.has_key:
+        raise BadSetting(
+            "no key is set, so nobody could publish or connect. Set PUSHD_API_KEY (services) and"
+            " PUSHD_JWT_SECRET (client tokens), or try pushd with: pushctl serve --dev"
+        )
+    run(settings, partial(_ready, settings))
+
+
+def _text(value: str | bool) -> str:
+    return value if isinstance(value, str) else str(value).lower()
+
+
+def run(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Until the server ends. Raises PushdError, CannotStart when it cannot listen."""
+    # imported here: 'serve --help' and wrong settings need no server
+    import trio
+
+    from pushd.logs import configure
+    from pushd.server import serve
+
+    configure(settings.log_format, settings.log_level)
+    try:
+        trio.run(partial(serve, settings, ready=ready))
+    except (OSError, ExceptionGroup) as error:
+        problem = _listen_problem(error)
+        if problem is None:
+            raise
+        raise CannotStart(
+            f"{settings.listen} {problem}. Listen elsewhere: pushctl serve --listen HOST:PORT"
+            " (PUSHD_LISTEN, or listen in pushd.toml); port 0 lets the system choose one."
+        ) from None
+
+
+def _listen_problem(error: BaseException) -> str | None:
+    if isinstance(error, ExceptionGroup):
+        found = [_listen_problem(inner) for inner in error.exceptions]
+        return found[0] if all(found) else None
+    return _LISTEN_ERRORS.get(error.errno or 0) if isinstance(error, OSError) else None
+
+
+def _ready(settings: Settings, address: str) -> None:
+    base = address if "://" in address else f"http://{address}"
+    where = f"(node {settings.node_id}, data {settings.data})"
+    click.echo(f"pushd {__version__} ready on {base} {where}")
+    if settings.dev:
+        client = _dev_client(settings, base)
+        write_private(settings.data / CLIENT_FILE, client)
+        click.echo(welcome(settings, client))
+
+
+def _dev_client(settings: Settings, base: str) -> DevClient:
+    from pushd.auth import mint_token
+
+    assert settings.jwt_secret is not None
+    assert settings.api_key is not None
+    token = mint_token(
+        settings.jwt_secret,
+        "alice",
+        device="dev-alice",
+        subscribe=["*"],
+        publish=["*"],
+        ttl_s=TOKEN_TTL_S,
+    )
+    return DevClient(base + settings.path_prefix, token, settings.api_key)
+
+
+command = _ServeCommand("serve", params=list(_options()), callback=_serve, help=_serve.__doc__)

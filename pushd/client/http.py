@@ -1,0 +1,145 @@
+"""HTTP requests as the protocol needs them: one typed error for everything that can go wrong."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+
+from pushd.client.problems import Unreachable, error_of_answer
+from pushd.errors import BadSetting
+
+NDJSON: Final = "application/x-ndjson"
+# RFC 6750 allows less, API keys may be anything that fits into a header unquoted.
+_CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
+_CONNECT_S: Final = 10.0
+# How long an answer may take beyond the time that the request itself asks for.
+_ANSWER_S: Final = 30.0
+
+
+def channel_path(channel: str) -> str:
+    """``/v1/channels/{channel}``, percent-encoded; ':' is left readable."""
+    return "/v1/channels/" + quote(channel, safe=":")
+
+
+def check_url(url: str) -> str:
+    """The base URL without its last slash. Raises BadSetting with the reason."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment:
+        raise BadSetting(f"{url!r} is no server address: write http://HOST:PORT or https://HOST.")
+    if parts.username is not None or parts.password is not None:
+        raise BadSetting("A server address holds no credentials: give the key or token by itself.")
+    return url.rstrip("/")
+
+
+class Http:
+    """One connection pool to one server, with one credential. An async context manager."""
+
+    def __init__(
+        self, url: str, credential: str | None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """``transport``: instead of the network, for tests."""
+        self.url = check_url(url)
+        # Checked here because the libraries below would show it in their message.
+        if credential is not None and _CREDENTIAL.fullmatch(credential) is None:
+            raise BadSetting("The key or token is empty or has characters that no header can hold.")
+        self.headers = {"Authorization": f"Bearer {credential}"} if credential else {}
+        self._client = httpx.AsyncClient(
+            headers=self.headers,
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
+            transport=transport,
+            # A proxy named in the environment is for the outside, never for this machine.
+            trust_env=not _is_loopback(self.url),
+        )
+
+    async def __aenter__(self) -> Http:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._client.aclose()
+
+    async def get(self, path: str, params: Mapping[str, str | int], *, wait_s: float = 0) -> bytes:
+        """The answer's body. ``wait_s``: how long the server may hold the request."""
+        return await self._request("GET", path, params, None, wait_s)
+
+    async def post(self, path: str, body: Any, *, wait_s: float = 0) -> bytes:
+        """Like ``get``, with ``body`` as JSON."""
+        return await self._request("POST", path, {}, msgspec.json.encode(body), wait_s)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int],
+        body: bytes | None,
+        wait_s: float,
+    ) -> bytes:
+        timeout = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S)
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        with _one_error(self.url):
+            answer = await self._client.request(
+                method, self.url + path, params=params, content=body, headers=headers,
+                timeout=timeout,
+            )  # fmt: skip
+        if answer.is_success:
+            return answer.content
+        raise error_of_answer(answer.status_code, answer.content, answer.headers)
+
+    async def post_lines(self, path: str, body: bytes, take: Callable[[bytes], None]) -> None:
+        """Send NDJSON and give each line of the answer to ``take`` as it comes.
+
+        Only whole lines: what was cut off says nothing. ``take`` must not raise. Raises like
+        ``get``; what ``take`` was given by then stays true.
+        """
+        rest = b""
+        with _one_error(self.url):
+            async with self._client.stream(
+                "POST", self.url + path, content=body, headers={"Content-Type": NDJSON}
+            ) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise error_of_answer(answer.status_code, answer.content, answer.headers)
+                async for chunk in answer.aiter_bytes():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        if line.strip():
+                            take(line)
+        # The body ended as it should (else httpx raised): the last line needs no line end.
+        if rest.strip():
+            take(rest)
+
+
+@contextmanager
+def _one_error(url: str) -> Iterator[None]:
+    """Turns what the HTTP library raises into Unreachable that names the server."""
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout) as cause:
+        raise Unreachable(f"No server answers at {url}.") from cause
+    except httpx.TimeoutException as cause:
+        raise Unreachable(f"{url} did not answer in time.") from cause
+    except (httpx.HTTPError, httpx.StreamError) as cause:
+        raise Unreachable(f"The connection to {url} broke.") from cause
+    except httpx.InvalidURL as cause:
+        raise BadSetting(f"{url!r} is no server address.") from cause
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

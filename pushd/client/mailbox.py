@@ -1,0 +1,75 @@
+"""Between the tasks that follow and the one that consumes: events wait here, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import trio
+
+from pushd.client.events import Event, Status
+from pushd.errors import PushdError
+
+
+class Signal:
+    """Wakes whoever waits now; remembers nothing, so check the condition again."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def notify(self) -> None:
+        self._event.set()
+        self._event = trio.Event()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+
+class Mailbox:
+    """Events for one consumer. Taking the next one says that the one before is processed."""
+
+    def __init__(self, took: Callable[[Event], None]) -> None:
+        """``took`` is called with each event once it is processed."""
+        self._took = took
+        self._queue: deque[Event] = deque()
+        self._handed: Event | None = None
+        self._error: PushdError | None = None
+        self._filled = Signal()
+        self.taken = Signal()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put(self, events: Iterable[Event]) -> None:
+        self._queue.extend(events)
+        self._filled.notify()
+
+    def put_status(self, kind: str, detail: str) -> None:
+        # Only the latest matters to a consumer that is slow: the queue must not grow by these.
+        if self._queue and isinstance(self._queue[-1], Status):
+            self._queue.pop()
+        self.put([Status(kind, detail)])
+
+    def fail(self, error: PushdError) -> None:
+        """``next`` raises this once the events before it are taken; the first error counts."""
+        self._error = self._error or error
+        self._filled.notify()
+
+    async def next(self) -> Event:
+        """The next event, waiting for it. Raises the error given to ``fail``."""
+        if self._handed is not None:
+            self._took(self._handed)
+            self._handed = None
+            self.taken.notify()
+        await trio.lowlevel.checkpoint()
+        while not self._queue:
+            if self._error is not None:
+                raise self._error
+            await self._filled.wait()
+        self._handed = self._queue.popleft()
+        return self._handed
+
+    async def wait_empty(self) -> None:
+        """Until everything that was put here is processed."""
+        while self._queue or self._handed is not None:
+            await self.taken.wait()

@@ -1,0 +1,218 @@
+"""When to pull: joins the decisions of ``state`` with the clock and with what a server says.
+
+One pull at a time, and the next only after the consumer has processed everything: a pull tells
+the server that all before its cursor was delivered, so it must not run ahead of the consumer.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import trio
+
+from pushd.client.answers import Frame, MultiPulled, denied_names
+from pushd.client.backoff import Backoff
+from pushd.client.events import Event, Received
+from pushd.client.hints import Link, final_error
+from pushd.client.mailbox import Mailbox, Signal
+from pushd.client.problems import is_transient
+from pushd.client.state import Ask, FollowState
+from pushd.errors import Forbidden, PushdError
+
+_INTERVAL_RANGE_S: Final = (1.0, 300.0)
+# A poll that comes back empty sooner than this was not held.
+_HELD_S: Final = 1.0
+
+
+class Transport(Protocol):
+    """What following needs of a server."""
+
+    async def pull(self, cursors: dict[str, str], limit: int, wait_s: float) -> MultiPulled: ...
+
+    async def ack(self, cursors: dict[str, str]) -> None: ...
+
+    def connect(self, channels: list[str]) -> AbstractAsyncContextManager[Link]: ...
+
+    def split(self, channels: list[str]) -> tuple[list[str], list[str]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """``limit``: messages per channel and pull; ``wait_s``: how long a poll is held."""
+
+    limit: int = 500
+    wait_s: float = 25.0
+    interval_s: float = 20.0
+    ack_after_s: float = 1.0
+    has_device: bool = False
+
+
+class Puller:
+    """Pulls when a hint says so, every interval in any case, and all the time without hints."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        state: FollowState,
+        mailbox: Mailbox,
+        options: FollowOptions,
+        rng: random.Random,
+        ended: Callable[[PushdError], None],
+    ) -> None:
+        """``ended`` is told what ends the following for good."""
+        self._transport, self._state, self._mailbox = transport, state, mailbox
+        self._options, self._rng, self.ended = options, rng, ended
+        self._changed = Signal()
+        self._held: trio.CancelScope | None = None
+        self._polling = False
+        self._stalled = False
+        self._trouble: PushdError | None = None
+        self._trouble_backoff = Backoff(1.0, 30.0, rng)
+        self._stall_backoff = Backoff(0.5, 10.0, rng)
+        self._interval_s = options.interval_s
+        now = trio.current_time()
+        # When the channels that are behind are pulled, when all are, and not before when.
+        self._pull_at = now if state.behind else math.inf
+        self._full_at = now + self._interval_s
+        self._not_before = now
+        self.has_device = options.has_device
+
+    # -- what the hint session tells (hints.Listener) -----------------------------------------
+
+    def places(self) -> dict[str, str]:
+        return self._state.places
+
+    def live(self, hello: Frame, left_out: frozenset[str]) -> None:
+        low, high = _INTERVAL_RANGE_S
+        self._interval_s = min(max(hello.pull.interval_s, low), high)
+        self._full_at = min(self._full_at, trio.current_time() + self._interval_s)
+        self.has_device = self.has_device or hello.device is not None
+        self._polling = False
+        self._mailbox.put_status("live", "hints arrive over a WebSocket")
+        self._learn(hello)
+        self._state.suspect(set(self._state.channels) - set(hello.heads) - left_out)
+        self._pull_within(hello.pull.jitter_ms)
+        # A poll that is held would tell nothing that the hello does not.
+        if self._held is not None:
+            self._held.cancel()
+
+    def subscribed(self, frame: Frame) -> None:
+        self._learn(frame)
+        self._pull_within(0)
+
+    def hinted(self, frame: Frame) -> None:
+        if self._state.heard(frame.channel, frame.epoch, frame.seq):
+            self._pull_within(frame.jitter_ms)
+
+    def lost(self, reason: str, *, was_live: bool) -> None:
+        if was_live:
+            self._mailbox.put_status("lost", reason)
+        elif not self._polling:
+            self._polling = True
+            self._mailbox.put_status("polling", reason)
+            self._changed.notify()
+
+    def _learn(self, frame: Frame) -> None:
+        for name, refusal in denied_names(frame.denied).items():
+            self._mailbox.put(self._state.drop(name, refusal))
+        for name, head in frame.heads.items():
+            self._state.heard(name, head.epoch, head.head)
+        self._end_when_empty()
+
+    def _pull_within(self, jitter_ms: int) -> None:
+        """A large channel's clients spread their pulls over ``jitter_ms``."""
+        if self._state.behind:
+            delay = self._rng.uniform(0.0, max(jitter_ms, 0) / 1000)
+            self._pull_at = min(self._pull_at, trio.current_time() + delay)
+            self._changed.notify()
+
+    def _end_when_empty(self) -> None:
+        if not self._state.channels:
+            self.ended(Forbidden("The server refuses every channel that was to be followed."))
+
+    # -- pulling ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Pull until cancelled."""
+        while True:
+            while (due := self._due_at()) > trio.current_time():
+                with trio.move_on_at(due):
+                    await self._changed.wait()
+            await self._pull_once()
+            await self._mailbox.wait_empty()
+
+    def _due_at(self) -> float:
+        if self._polling:
+            return self._not_before
+        return max(min(self._full_at, self._pull_at), self._not_before)
+
+    async def _pull_once(self) -> None:
+        began = trio.current_time()
+        everything = self._polling or began >= self._full_at
+        # What is known to be there needs no waiting.
+        wait_s = self._options.wait_s if self._polling and not self._state.behind else 0.0
+        ask = self._state.begin(everything=everything)
+        self._pull_at = math.inf
+        answer = None
+        with trio.CancelScope() as scope:
+            self._held = scope if wait_s else None
+            try:
+                answer = await self._transport.pull(ask.cursors, self._options.limit, wait_s)
+            except PushdError as error:
+                self._pull_failed(error)
+        self._held = None
+        now = trio.current_time()
+        if answer is None:
+            self._state.failed(ask)
+        else:
+            self._take(ask, answer, held=wait_s > 0 and now - began >= _HELD_S)
+            if everything:
+                # A little early each time: clients that began together drift apart.
+                self._full_at = now + self._interval_s * self._rng.uniform(0.8, 1.0)
+        self._pull_at = min(self._pull_at, now) if self._state.behind else math.inf
+
+    def _pull_failed(self, error: PushdError) -> None:
+        if not is_transient(error):
+            self.ended(error)
+            return
+        if self._trouble is None:
+            self._mailbox.put_status("retrying", error.detail)
+        self._trouble = error
+        delay = self._trouble_backoff.next_delay(error.retry_after)
+        self._not_before = trio.current_time() + delay
+
+    def _take(self, ask: Ask, answer: MultiPulled, *, held: bool) -> None:
+        if self._trouble is not None:
+            self._mailbox.put_status("recovered", "the server answers again")
+            self._trouble = None
+            self._trouble_backoff.reset()
+        events: list[Event] = []
+        try:
+            for name, cursor in ask.cursors.items():
+                if (part := answer.channels.get(name)) is not None:
+                    events += self._state.answered(name, cursor, part)
+        except PushdError as error:
+            self.ended(error)
+        self._state.suspect(ask.wanted - set(answer.channels))
+        self._pace(events, held=held)
+        self._mailbox.put(events)
+        for notice in answer.notices:
+            if notice.type == "bye" and (final := final_error(notice)) is not None:
+                self.ended(final)
+        self._end_when_empty()
+
+    def _pace(self, events: list[Event], *, held: bool) -> None:
+        """Going round without getting anywhere slows down; the first time may be chance."""
+        in_circles = self._state.behind or (self._polling and not held)
+        if not in_circles or any(isinstance(event, Received) for event in events):
+            self._stalled = False
+            self._stall_backoff.reset()
+            return
+        if self._stalled:
+            self._not_before = trio.current_time() + self._stall_backoff.next_delay()
+        self._stalled = True

@@ -1,0 +1,212 @@
+"""What a following client decides: cursors, hints and answers in, 'pull these' and events out.
+
+No I/O and no clock. Two rules carry it (docs/protocol.md, "Hints over WebSocket"): only an answer
+to a pull moves a cursor, never a hint; and a hint that is ahead of the cursor, or of another
+epoch, wants a pull. A pull settles every hint that was heard before it was sent; what is heard
+while it is under way is compared with its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pushd.client.answers import ChannelAnswer, Refusal, ResetAnswer
+from pushd.client.events import Dropped, Event, Placed, Received, Reset
+from pushd.client.problems import BadAnswer
+from pushd.core.positions import HEAD, NO_EPOCH, START, Cursor, parse_cursor
+from pushd.errors import BadRequest
+
+
+class Ask(NamedTuple):
+    """One pull: these channels from these cursors. ``wanted`` were known to be behind."""
+
+    cursors: dict[str, str]
+    wanted: frozenset[str]
+
+
+@dataclass(slots=True)
+class _Channel:
+    cursor: Cursor
+    want: bool
+    taken: str
+    recorded: str | None = None
+    hint: tuple[str, int] | None = field(default=None)
+
+
+def is_ahead(epoch: str, seq: int, cursor: Cursor) -> bool:
+    """Whether a pull from ``cursor`` could bring something, as far as this position tells."""
+    if cursor == HEAD:
+        return True
+    if cursor == START:
+        return seq > 0
+    if epoch != cursor.epoch:
+        # Never written to when the cursor was given, and still not: nothing to fetch.
+        return not (cursor.epoch == NO_EPOCH and seq == 0)
+    return seq > cursor.seq
+
+
+class FollowState:
+    """Cursors of the followed channels, and which of them want a pull."""
+
+    def __init__(self, cursors: Mapping[str, str]) -> None:
+        """``cursors``: where to begin in each channel. Raises BadRequest for a bad cursor."""
+        self._channels: dict[str, _Channel] = {}
+        for name, text in cursors.items():
+            cursor = parse_cursor(text)
+            # 'head' names no position until a pull fixes it; the others wait for the hello.
+            self._channels[name] = _Channel(cursor, want=cursor == HEAD, taken=text)
+
+    @property
+    def channels(self) -> list[str]:
+        return list(self._channels)
+
+    @property
+    def cursors(self) -> dict[str, str]:
+        """Positions after what the consumer has taken: what may be saved."""
+        return {name: channel.taken for name, channel in self._channels.items()}
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Positions after what was pulled: where the next pull begins."""
+        return {name: str(channel.cursor) for name, channel in self._channels.items()}
+
+    @property
+    def behind(self) -> bool:
+        """Whether any channel wants a pull."""
+        return any(channel.want for channel in self._channels.values())
+
+    # -- hints ---------------------------------------------------------------------------
+
+    def heard(self, name: str, epoch: str, seq: int) -> bool:
+        """A hint or a head of a hello. True when it makes the channel want a pull."""
+        channel = self._channels.get(name)
+        if channel is None:
+            return False
+        known = channel.hint
+        # Within an epoch the highest counts; hints may be repeated and come out of order.
+        if known is None or known[0] != epoch or known[1] < seq:
+            channel.hint = (epoch, seq)
+        if not is_ahead(epoch, seq, channel.cursor):
+            return False
+        channel.want = True
+        return True
+
+    def suspect(self, names: Iterable[str]) -> None:
+        """Nothing is known of these channels' heads: a pull has to tell."""
+        for name in names:
+            if (channel := self._channels.get(name)) is not None:
+                channel.want = True
+
+    def drop(self, name: str, refusal: Refusal) -> list[Event]:
+        """Stop following a channel that the server refuses."""
+        if self._channels.pop(name, None) is None:
+            return []
+        return [Dropped(name, refusal.code, refusal.detail)]
+
+    # -- pulls ---------------------------------------------------------------------------
+
+    def begin(self, *, everything: bool) -> Ask:
+        """The pull to send now: the channels that are behind, or all of them.
+
+        Follow it by ``answered`` for each channel, or by ``failed``.
+        """
+        asked = {
+            name: channel for name, channel in self._channels.items() if everything or channel.want
+        }
+        wanted = frozenset(name for name, channel in asked.items() if channel.want)
+        for channel in asked.values():
+            channel.want, channel.hint = False, None
+        return Ask({name: str(channel.cursor) for name, channel in asked.items()}, wanted)
+
+    def failed(self, ask: Ask) -> None:
+        """The pull brought no answer: what it was to fetch is still wanted."""
+        self.suspect(ask.wanted)
+
+    def answered(self, name: str, asked: str, answer: ChannelAnswer) -> list[Event]:
+        """What one channel's answer means, in order. ``asked``: the cursor that was sent.
+
+        An answer to a cursor that is no longer this channel's changes nothing. Raises BadAnswer
+        where going on would leave a silent hole.
+        """
+        channel = self._channels.get(name)
+        if channel is None or asked != str(channel.cursor):
+            return []
+        if answer.error is not None:
+            return self._refused(name, channel, answer.error)
+        # The pull told the server this cursor, and it recorded it as delivered.
+        channel.recorded = asked
+        if answer.reset is not None:
+            return [_reset(name, channel, answer.reset)]
+        before, after = channel.cursor, _position(answer.next)
+        _check_complete(name, before, after, answer)
+        channel.cursor = after
+        if channel.hint is not None:
+            channel.want = is_ahead(*channel.hint, after)
+        channel.want = channel.want or answer.more
+        if before == HEAD and not answer.messages:
+            return [Placed(name, answer.next)]
+        return [
+            Received(name, f"{answer.epoch}.{message.seq}", message) for message in answer.messages
+        ]
+
+    def _refused(self, name: str, channel: _Channel, error: Refusal) -> list[Event]:
+        if error.code in ("forbidden", "bad_request", "not_found", "unauthorized"):
+            return self.drop(name, error)
+        channel.want = True
+        return []
+
+    # -- what the consumer has taken -------------------------------------------------------
+
+    def took(self, event: Event) -> None:
+        """The consumer has processed this event: its cursor may be acked and saved."""
+        if isinstance(event, Received | Reset | Placed):
+            channel = self._channels.get(event.channel)
+            if channel is not None:
+                channel.taken = event.cursor
+
+    def unacked(self, most: int) -> dict[str, str]:
+        """Cursors that the server has not been told, at most so many."""
+        found: dict[str, str] = {}
+        for name, channel in self._channels.items():
+            if len(found) == most:
+                break
+            if channel.taken not in (channel.recorded, "0", "head"):
+                found[name] = channel.taken
+        return found
+
+    def acked(self, cursors: Mapping[str, str]) -> None:
+        """The server was told these."""
+        for name, cursor in cursors.items():
+            if (channel := self._channels.get(name)) is not None:
+                channel.recorded = cursor
+
+
+def _reset(name: str, channel: _Channel, reset: ResetAnswer) -> Reset:
+    channel.cursor = _position(reset.resume)
+    channel.want = True
+    return Reset(name, reset.resume, reset.code, reset.skipped, reset.detail)
+
+
+def _position(text: str) -> Cursor:
+    """A cursor that an answer gave."""
+    try:
+        return parse_cursor(text, allow_head=False)
+    except BadRequest:
+        raise BadAnswer(f"The server gave {text!a} as a cursor.") from None
+
+
+def _check_complete(name: str, before: Cursor, after: Cursor, answer: ChannelAnswer) -> None:
+    """Messages follow the cursor and each other without a hole, and ``next`` is after the last."""
+    seqs = [message.seq for message in answer.messages]
+    start, other_life = before.seq + 1, before.epoch not in (NO_EPOCH, answer.epoch)
+    if before in (START, HEAD):
+        # Where these begin only the server knows.
+        start, other_life = (seqs[0] if seqs else after.seq + 1), False
+    expected = list(range(start, start + len(seqs)))
+    if other_life or seqs != expected or after != (answer.epoch, start + len(seqs) - 1):
+        raise BadAnswer(
+            f"The answer for {name!r} leaves a hole: after {before} came "
+            f"{seqs[:1]}…{seqs[-1:]} of epoch {answer.epoch}, next {answer.next}."
+        )

@@ -1,0 +1,84 @@
+"""Kinds of settings that name places on the network."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from pushd.settings.kinds import BadValueError, Kind
+
+
+class Address(NamedTuple):
+    """Where to listen. Printed as HOST:PORT, an IPv6 host in brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class Listen(Kind[Address]):
+    form, metavar = "127.0.0.1:8080", "HOST:PORT"
+
+    def parse(self, text: str) -> Address:
+        host, colon, port = text.strip().rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(f"{text!r}: write an IPv6 host in brackets, [::1]:8080")
+        if not host or not colon or not re.fullmatch(r"[A-Za-z0-9_.:%-]+", host):
+            raise ValueError(f"{text!r} is not HOST:PORT, like 127.0.0.1:8080 or 0.0.0.0:8080")
+        if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+            raise ValueError(f"{port!r} is no port: 0 to 65535 (0 lets the system choose)")
+        return Address(host, int(port))
+
+
+class Origins(Kind[tuple[str, ...]]):
+    """Exact web origins, as a browser sends them in ``Origin``."""
+
+    form, metavar = "https://app.example.com,https://admin.example.com", "ORIGIN,..."
+    _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return self._all([part.strip() for part in text.split(",")] if text.strip() else [])
+
+    def from_toml(self, value: object, base: Path) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ValueError('must be a list, like ["https://app.example.com"]')
+        return self._all(value)
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ", ".join(value) or "none"
+
+    def plain(self, value: tuple[str, ...]) -> object:
+        return list(value)
+
+    def _all(self, origins: list[str]) -> tuple[str, ...]:
+        problems = [problem for origin in origins if (problem := self._problem(origin))]
+        if problems:
+            raise BadValueError(problems)
+        return tuple(dict.fromkeys(origins))
+
+    def _problem(self, origin: str) -> str | None:
+        lower = origin.lower().rstrip("/")
+        found = self._ORIGIN.fullmatch(lower)
+        if found is None:
+            return f"{origin!r} is no origin: scheme and host, like https://app.example.com"
+        scheme, host, port = found.groups()
+        if port == {"http": "80", "https": "443"}[scheme]:
+            lower = f"{scheme}://{host}"
+        if lower != origin:
+            return f"browsers send {origin!r} as {lower}: write that"
+        return None

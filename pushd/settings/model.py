@@ -1,0 +1,57 @@
+"""All settings of pushd in one frozen object, and the rules between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pushd.settings.basics import Access, Basics
+from pushd.settings.declare import Declared, declared
+from pushd.settings.limits import Connections, Fanout, Requests, Sessions, Storage
+
+GROUPS: tuple[type, ...] = (Basics, Access, Sessions, Connections, Requests, Storage, Fanout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Fanout, Storage, Requests, Connections, Sessions, Access, Basics):
+    """Durations are float seconds, sizes int bytes. ``Settings()`` holds all defaults."""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether anybody at all could use this server."""
+        return bool(self.api_key or self.jwt_secret or self.keys or self.jwt)
+
+
+def all_declared() -> list[Declared]:
+    return [item for group in GROUPS for item in declared(group)]
+
+
+def by_name() -> dict[str, Declared]:
+    return {item.name: item for item in all_declared()}
+
+
+# (smaller, larger): each pair would make the server contradict itself the other way round.
+_ORDERED = (
+    ("heartbeat_check_interval", "heartbeat_interval"),
+    ("heartbeat_interval", "heartbeat_timeout"),
+    ("max_body", "max_publish_body"),
+    ("max_publish_body", "max_batch_body"),
+    ("max_publish_body", "publish_backlog"),
+)
+
+
+def contradictions(settings: Settings) -> list[tuple[str, str, str]]:
+    """(name, other name, problem) of settings that are fine alone and wrong together."""
+    known = by_name()
+    found = []
+    for smaller, larger in _ORDERED:
+        low, high = getattr(settings, smaller), getattr(settings, larger)
+        if low > high:
+            show = known[smaller].kind.show
+            found.append((smaller, larger, f"{show(low)} is more than {larger} ({show(high)})"))
+    if settings.dev and not settings.listen.is_loopback:
+        problem = f"development mode is for loopback addresses only, not {settings.listen}"
+        found.append(("dev", "listen", problem))
+    return found
+
+
+__all__ = ["GROUPS", "Settings", "all_declared", "by_name", "contradictions"]

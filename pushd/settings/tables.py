@@ -1,0 +1,220 @@
+"""The tables of pushd.toml: [[keys]], [[jwt]] and [namespaces.NAME]."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pushd.core.permissions import check_pattern
+from pushd.errors import BadRequest
+from pushd.settings.kinds import BadValueError, Kind, T
+
+SCOPES = ("publish", "read", "admin")
+ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
+RESERVED = ("all", "user", "group", "session")
+MIN_JWT_SECRET = 32  # bytes; RFC 7518 section 3.2 asks for as many as the hash has
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyTable:
+    """A service's key. ``sha256``: lower-case hex of the key's hash; the key itself is not kept."""
+
+    name: str
+    sha256: str
+    scopes: tuple[str, ...]
+    patterns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JwtTable:
+    """A key that client tokens are checked with. ``material``: the HS256 secret or a PEM text."""
+
+    alg: str
+    material: str = field(repr=False)
+    kid: str | None = None
+    aud: str | None = None
+    iss: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    public: bool = False
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+class _Reader:
+    """Takes typed members out of one TOML table and collects what is wrong with it."""
+
+    def __init__(self, table: object, title: str, names: tuple[str, ...]) -> None:
+        self.title = title
+        self.problems: list[str] = []
+        self._table: Mapping[str, object] = table if isinstance(table, dict) else {}
+        if not isinstance(table, dict):
+            self.wrong("must be a table")
+        for name in self._table:
+            if name not in names:
+                self.wrong(
+                    f"has no {name!r}, only {', '.join(names)}.{suggestion(name, names)}"
+                    " (Settings of pushd itself stand above the first table.)"
+                )
+
+    def wrong(self, problem: str) -> None:
+        self.problems.append(f"{self.title} {problem}")
+
+    def text(self, name: str, *, needed: bool = False) -> str | None:
+        value = self._table.get(name)
+        if value is None and not needed:
+            return None
+        if isinstance(value, str) and value:
+            return value
+        self.wrong(f"needs {name} = " + '"…"')
+        return None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._table.get(name, [])
+        if isinstance(value, list) and all(isinstance(item, str) and item for item in value):
+            return tuple(value)
+        self.wrong(f"{name} must be a list of texts")
+        return ()
+
+    def flag(self, name: str) -> bool:
+        value = self._table.get(name, False)
+        if not isinstance(value, bool):
+            self.wrong(f"{name} must be true or false")
+        return value is True
+
+
+def _read_api_key(table: object, title: str, base: Path) -> tuple[ApiKeyTable, list[str]]:
+    read = _Reader(table, title, ("name", "sha256", "scopes", "patterns"))
+    name = read.text("name", needed=True) or ""
+    digest = (read.text("sha256", needed=True) or "").lower()
+    if digest and not re.fullmatch("[0-9a-f]{64}", digest):
+        read.wrong("sha256 must be 64 hex digits: printf %s THE_KEY | sha256sum")
+    scopes = read.texts("scopes")
+    if not scopes:
+        read.wrong(f"needs scopes: some of {', '.join(SCOPES)}")
+    for scope in scopes:
+        if scope not in SCOPES:
+            read.wrong(f"has no scope {scope!r}.{suggestion(scope, SCOPES)}")
+    patterns = read.texts("patterns")
+    for pattern in patterns:
+        try:
+            check_pattern(pattern)
+        except BadRequest as error:
+            read.wrong(f"pattern {pattern!r}: {error.detail}")
+    return ApiKeyTable(name, digest, scopes, patterns), read.problems
+
+
+def _read_jwt(table: object, title: str, base: Path) -> tuple[JwtTable, list[str]]:
+    read = _Reader(table, title, ("alg", "kid", "secret", "public_key_file", "aud", "iss"))
+    alg = read.text("alg", needed=True) or ""
+    if alg and alg not in ALGORITHMS:
+        read.wrong(f"alg {alg!r} is none of {', '.join(ALGORITHMS)}")
+    secret, file = read.text("secret"), read.text("public_key_file")
+    material = ""
+    if alg == "HS256":
+        material = secret or ""
+        if file is not None or len(material.encode()) < MIN_JWT_SECRET:
+            read.wrong(f"with HS256 needs a secret of at least {MIN_JWT_SECRET} bytes and no file")
+    elif alg in ALGORITHMS:
+        if secret is not None or file is None:
+            read.wrong(f"with {alg} needs public_key_file and no secret")
+        else:
+            material = _read_public_key(base / file, read)
+    key = JwtTable(alg, material, read.text("kid"), read.text("aud"), read.text("iss"))
+    return key, read.problems
+
+
+def _read_public_key(path: Path, read: _Reader) -> str:
+    try:
+        text = path.read_text("ascii")
+    except (OSError, UnicodeError) as error:
+        read.wrong(f"public_key_file {path}: {getattr(error, 'strerror', None) or 'no PEM text'}")
+        return ""
+    if "PRIVATE KEY" in text:
+        read.wrong(f"public_key_file {path} holds a private key: give pushd the public one only")
+    elif "-----BEGIN " not in text:
+        read.wrong(f"public_key_file {path} is no PEM text (-----BEGIN PUBLIC KEY-----)")
+    return text
+
+
+def _read_namespace(table: object, title: str) -> tuple[Namespace, list[str]]:
+    read = _Reader(table, title, ("public",))
+    return Namespace(public=read.flag("public")), read.problems
+
+
+class TableList(Kind[tuple[T, ...]]):
+    """``[[name]]`` tables, in the order of the file."""
+
+    in_text = False
+
+    def __init__(
+        self, name: str, identity: str, read: Callable[[object, str, Path], tuple[T, list[str]]]
+    ) -> None:
+        self._name, self._identity, self._read = name, identity, read
+        self.form = f"[[{name}]]"
+
+    def from_toml(self, value: object, base: Path) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"must be tables, each headed [[{self._name}]]")  # noqa: TRY004
+        items: list[T] = []
+        problems: list[str] = []
+        seen: set[object] = set()
+        for number, table in enumerate(value, 1):
+            item, wrong = self._read(table, f"[[{self._name}]] number {number}", base)
+            identity = getattr(item, self._identity)
+            if identity and identity in seen:
+                wrong.append(f"[[{self._name}]] number {number} repeats {self._identity}")
+            seen.add(identity)
+            items.append(item)
+            problems += wrong
+        if problems:
+            raise BadValueError(problems)
+        return tuple(items)
+
+    def show(self, value: tuple[T, ...]) -> str:
+        return (
+            ", ".join(str(getattr(item, self._identity) or "unnamed") for item in value) or "none"
+        )
+
+    def plain(self, value: tuple[T, ...]) -> object:
+        return [getattr(item, self._identity) for item in value]
+
+
+class Namespaces(Kind[Mapping[str, Namespace]]):
+    form = "[namespaces.NAME]"
+    in_text = False
+
+    def from_toml(self, value: object, base: Path) -> Mapping[str, Namespace]:
+        if not isinstance(value, dict):
+            raise ValueError("must be tables, each headed [namespaces.NAME]")  # noqa: TRY004
+        found: dict[str, Namespace] = {}
+        problems: list[str] = []
+        for name, table in value.items():
+            found[name], wrong = _read_namespace(table, f"[namespaces.{name}]")
+            if not name or re.search(r"[:*,/?\s]", name):
+                wrong.append(f"[namespaces.{name}] is no namespace: the part before the first ':'")
+            elif name in RESERVED or name.startswith("$"):
+                wrong.append(f"[namespaces.{name}] is reserved: its rules are fixed")
+            problems += wrong
+        if problems:
+            raise BadValueError(problems)
+        return found
+
+    def show(self, value: Mapping[str, Namespace]) -> str:
+        return ", ".join(f"{n} (public)" if s.public else n for n, s in value.items()) or "none"
+
+    def plain(self, value: Mapping[str, Namespace]) -> object:
+        return {name: {"public": namespace.public} for name, namespace in value.items()}
+
+
+API_KEYS = TableList("keys", "name", _read_api_key)
+JWT_KEYS = TableList("jwt", "kid", _read_jwt)
+NAMESPACES = Namespaces()

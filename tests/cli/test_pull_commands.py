@@ -1,0 +1,104 @@
+"""pull and channels, run as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from pushd.cli.messages import visible
+from tests.cli.fakes import EPOCH, KEY, Server, run, serving
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for variable in [name for name in os.environ if name.startswith("PUSHD_")]:
+        monkeypatch.delenv(variable)
+
+
+def test_pull_prints_messages_and_the_next_cursor(server: Server) -> None:
+    for number in range(3):
+        server.publish("news", {"data": {"text": f"m{number}"}, "sender": "alice"})
+    result = run(server, "pull", "news", "--limit", "2")
+    lines = result.stdout.splitlines()
+    assert [line.partition(" ")[2] for line in lines] == [
+        "news[1] alice: m0",
+        "news[2] alice: m1",
+    ]
+    assert result.stderr == f"next: {EPOCH}.2 (more, up to 3)\n"
+    rest = run(server, "pull", "news", "--after", f"{EPOCH}.2")
+    assert "m2" in rest.stdout
+    assert rest.stderr == f"next: {EPOCH}.3\n"
+
+
+def test_pull_as_json(server: Server) -> None:
+    server.publish("news", {"data": [1, {"a": None}], "id": "x", "type": "t"})
+    answer = json.loads(run(server, "pull", "news", "--json").stdout)
+    assert answer["next"] == f"{EPOCH}.1"
+    assert answer["messages"] == [
+        {"seq": 1, "id": "x", "type": "t", "at": 1_700_000_000_000, "data": [1, {"a": None}]}
+    ]
+
+
+def test_pull_passes_its_options(server: Server) -> None:
+    run(server, "pull", "news", "--after", "head", "--wait", "0.5", "--limit", "7")
+    assert parse_qs(urlsplit(server.seen[0][1]).query) == {
+        "after": ["head"], "wait": ["0.5"], "limit": ["7"],
+    }  # fmt: skip
+
+
+def test_a_reset_tells_where_to_go_on(server: Server) -> None:
+    server.script = [(410, {"code": "expired", "detail": "Gone.", "resume": f"{EPOCH}.9"})]
+    result = run(server, "pull", "news", "--after", f"{EPOCH}.1")
+    assert result.exit_code == 1
+    assert f"resume: {EPOCH}.9" in result.stderr
+    assert "Gone." in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["a b"], ["a", "--after", "41"], ["a", "--limit", "0"], ["a", "--wait", "61"]]
+)
+def test_pull_refuses_before_asking(server: Server, arguments: list[str]) -> None:
+    assert run(server, "pull", *arguments).exit_code == 2
+    assert server.seen == []
+
+
+def test_channels(server: Server) -> None:
+    server.publish("news", {"data": 1})
+    server.publish("user:bob", {"data": 1})
+    assert run(server, "channels").stdout == f"news\t{EPOCH}\t1\t1\nuser:bob\t{EPOCH}\t1\t1\n"
+    assert run(server, "channels", "--prefix", "user:").stdout == f"user:bob\t{EPOCH}\t1\t1\n"
+    assert json.loads(run(server, "channels", "--prefix", "n", "--json").stdout) == {
+        "items": [{"channel": "news", "epoch": EPOCH, "first": 1, "head": 1}]
+    }
+    assert server.seen[0][3] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("日本 ü 👍", "日本 ü 👍"),
+        ("\x1b[2J\x07", "\\x1b[2J\\x07"),
+        ("a\nb\rc\td", "a\\nb\\rc\\td"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("no\u00a0break", "no\u00a0break"),
+    ],
+)
+def test_messages_cannot_take_over_the_terminal(server: Server, text: str, shown: str) -> None:
+    assert visible(text) == shown
+    server.publish("news", {"data": {"text": text}, "sender": text})
+    assert run(server, "pull", "news").stdout.rstrip("\n").endswith(f"] {shown}: {shown}")

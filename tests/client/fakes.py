@@ -1,0 +1,175 @@
+"""A server in memory for followers: hints, pulls and acks, each noted with its time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import trio
+
+from pushd.client.answers import ChannelAnswer, Message, MultiPulled, Refusal, ResetAnswer
+from pushd.client.events import Event, Received
+from pushd.client.follow import Follow, open_follow
+from pushd.client.hints import Link, LinkLost
+from pushd.client.pulling import FollowOptions
+from pushd.client.state import FollowState
+from pushd.core.positions import Cursor, parse_cursor
+from pushd.core.pulling import Position, resolve
+from pushd.errors import PushdError
+from pushd.errors import Reset as ResetError
+
+EPOCH, LATER = "000000aaa", "000000bbb"
+HELLO: dict[str, Any] = {"device": None, "heartbeat_s": 25, "pull": {"interval_s": 20}}
+
+
+class FakeLink:
+    """The client's end; ``send_frame`` and ``close`` are the server's."""
+
+    def __init__(self) -> None:
+        self._out, self._in = trio.open_memory_channel[str](100)
+        self.sent: list[tuple[float, dict[str, Any]]] = []
+        self.answers_pings = True
+        self.closed: LinkLost | None = None
+
+    async def receive(self) -> str:
+        try:
+            return await self._in.receive()
+        except trio.EndOfChannel:
+            assert self.closed is not None
+            raise self.closed from None
+
+    async def send(self, text: str) -> None:
+        frame = msgspec.json.decode(text)
+        self.sent.append((trio.current_time(), frame))
+        if frame["type"] == "ping" and self.answers_pings:
+            self.send_frame(type="pong")
+
+    def send_frame(self, **members: Any) -> None:
+        self._out.send_nowait(msgspec.json.encode(members).decode())
+
+    def send_text(self, text: str) -> None:
+        self._out.send_nowait(text)
+
+    def close(self, code: int | None, reason: str = "") -> None:
+        self.closed = LinkLost(reason or "gone", code)
+        self._out.close()
+
+
+class FakeServer:
+    """Channels as lists; every call is noted with its time. Implements ``pulling.Transport``."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, list[Any]] = {}
+        self.epochs: dict[str, str] = {}
+        self.first: dict[str, int] = {}
+        self.pulls: list[tuple[float, dict[str, str], float]] = []
+        self.acks: list[tuple[float, dict[str, str]]] = []
+        self.connects: list[float] = []
+        self.links: list[FakeLink] = []
+        self.hello: dict[str, Any] = dict(HELLO)
+        self.refuse_links = 0
+        self.says_hello = True
+        self.errors: list[PushdError] = []
+        self.ack_error: PushdError | None = None
+        self.refused: dict[str, Refusal] = {}
+        self.moved = trio.Event()
+        self.in_address = 100
+
+    def publish(self, channel: str, *data: Any, hint: bool = True, jitter_ms: int = 0) -> None:
+        self.epochs.setdefault(channel, EPOCH)
+        self.logs.setdefault(channel, []).extend(data)
+        self.moved.set()
+        self.moved = trio.Event()
+        if hint and self.links and self.links[-1].closed is None:
+            self.links[-1].send_frame(
+                type="hint",
+                channel=channel,
+                epoch=self.epochs[channel],
+                seq=len(self.logs[channel]),
+                jitter_ms=jitter_ms,
+            )
+
+    def at(self, channel: str) -> Position:
+        epoch, log = self.epochs.get(channel, "none"), self.logs.get(channel, [])
+        return Position(epoch, self.first.get(channel, 1), len(log))
+
+    def answer(self, channel: str, text: str, limit: int) -> ChannelAnswer:
+        if channel in self.refused:
+            return ChannelAnswer(error=self.refused[channel])
+        at = self.at(channel)
+        try:
+            after = resolve(parse_cursor(text), at)
+        except ResetError as reset:
+            extra = reset.extra
+            return ChannelAnswer(
+                reset=ResetAnswer(reset.code, extra["resume"], skipped=extra["skipped"])
+            )
+        upto = min(at.seq, after + limit)
+        return ChannelAnswer(
+            epoch=at.epoch,
+            first=at.first,
+            head=at.seq,
+            next=str(Cursor(at.epoch, upto)),
+            more=upto < at.seq,
+            messages=[
+                Message(seq, f"i{seq}", "message", 0, self.logs[channel][seq - 1])
+                for seq in range(after + 1, upto + 1)
+            ],
+        )
+
+    async def pull(self, cursors: dict[str, str], limit: int, wait_s: float) -> MultiPulled:
+        self.pulls.append((trio.current_time(), dict(cursors), wait_s))
+        await trio.lowlevel.checkpoint()
+        if self.errors:
+            raise self.errors.pop(0)
+        deadline = trio.current_time() + wait_s
+        while True:
+            found = {name: self.answer(name, text, limit) for name, text in cursors.items()}
+            news = any(part.messages or part.reset or part.error for part in found.values())
+            if news or trio.current_time() >= deadline:
+                return MultiPulled(found)
+            with trio.move_on_at(deadline):
+                await self.moved.wait()
+
+    async def ack(self, cursors: dict[str, str]) -> None:
+        self.acks.append((trio.current_time(), dict(cursors)))
+        if self.ack_error is not None:
+            raise self.ack_error
+
+    @asynccontextmanager
+    async def connect(self, channels: list[str]) -> AsyncIterator[Link]:
+        self.connects.append(trio.current_time())
+        if self.refuse_links:
+            self.refuse_links -= 1
+            raise LinkLost("no connection")
+        link = FakeLink()
+        self.links.append(link)
+        if self.says_hello:
+            heads = {name: {"epoch": at.epoch, "first": at.first, "head": at.seq}
+                     for name in channels for at in [self.at(name)]}  # fmt: skip
+            link.send_frame(type="hello", heads=heads, **self.hello)
+        yield link
+
+    def split(self, channels: list[str]) -> tuple[list[str], list[str]]:
+        return channels[: self.in_address], channels[self.in_address :]
+
+
+def following(server: FakeServer, begin: dict[str, str], **options: Any) -> Any:
+    return open_follow(server, FollowState(begin), FollowOptions(**options), random.Random(1))
+
+
+async def take(events: Follow, count: int, kind: type = Received) -> list[Any]:
+    """The next ``count`` events of a kind, others left out."""
+    found: list[Event] = []
+    while len(found) < count:
+        event = await anext(events)
+        if isinstance(event, kind):
+            found.append(event)
+    return found
+
+
+async def data(events: Follow, count: int) -> list[Any]:
+    return [event.message.data for event in await take(events, count)]
