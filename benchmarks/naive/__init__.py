@@ -1,0 +1,1 @@
+"""The same jobs as an ordinary developer would write them: what pushd is measured against."""
