@@ -1,0 +1,57 @@
+"""What the settings say of whole namespaces: who may read and publish, what is kept how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+PublishRule = Literal["granted", "users", "services"]
+PUBLISH_RULES: Final[tuple[PublishRule, ...]] = ("granted", "users", "services")
+
+DAY: Final = 86_400.0
+# Long enough for a client that changes networks, short enough to be no history.
+EPHEMERAL_AGE_S: Final = 60.0
+# What waits for one user waits longer than what everybody had a chance to see.
+INBOX_AGE_S: Final = 90 * DAY
+
+
+class Retention(NamedTuple):
+    """How much of a channel is kept; None: no bound. Seconds, messages, bytes of the messages."""
+
+    age_s: float | None = 7 * DAY
+    messages: int | None = 100_000
+    bytes: int | None = None
+
+
+class Rules(NamedTuple):
+    """One namespace. ``pulls_per_second``: what spreading a hint aims at; None: the node's.
+
+    ``publish`` is about users: as their tokens grant, each of them, or none (services only).
+    """
+
+    public: bool = False
+    ephemeral: bool = False
+    publish: PublishRule = "granted"
+    retention: Retention = Retention()
+    pulls_per_second: int | None = None
+
+
+class Namespaces:
+    """The rules by channel. Cheap enough to ask for every request; bounded by the settings."""
+
+    __slots__ = ("_default", "_rules")
+
+    def __init__(self, default: Rules, rules: Mapping[str, Rules]) -> None:
+        self._default = default
+        self._rules = dict(rules)
+
+    def of(self, channel: str) -> Rules:
+        """``channel``: a checked name. Its namespace is what stands before the first ``:``."""
+        return self._rules.get(channel.partition(":")[0], self._default)
+
+    def retention(self, channel: str) -> Retention:
+        return self.of(channel).retention
+
+    @property
+    def public(self) -> frozenset[str]:
+        return frozenset(name for name, rules in self._rules.items() if rules.public)
