@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import structlog
 import trio
 
-from pushd.core.frames import hint_frame
 from pushd.core.topics import (
     GONE,
     Link,
@@ -84,18 +83,22 @@ class Fanout:
 
     # -- followers ---------------------------------------------------------------------------
 
-    def subscribe(self, channel: str, link: Link, pending: list[Subscription]) -> Subscription:
+    def subscribe(
+        self,
+        channel: str,
+        link: Link,
+        pending: list[Subscription],
+        kind: type[Subscription] = Subscription,
+    ) -> Subscription:
         """Register; the caller reads the head afterwards and sets ``sent`` to what it told."""
-        topic = self._topic(channel)
-        subscription = Subscription(topic, link, pending)
-        topic.subscriptions[subscription] = None
+        subscription = kind(self._topic(channel), link, pending)
+        subscription.peers()[subscription] = None
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         subscription.sent = GONE
-        topic = subscription.topic
-        topic.subscriptions.pop(subscription, None)
-        self._forget(topic)
+        subscription.peers().pop(subscription, None)
+        self._forget(subscription.topic)
 
     def wait(self, channel: str, waiter: Waiter, known: Mark) -> None:
         """Register a held poll of a client that has everything up to ``known``."""
@@ -186,11 +189,9 @@ class Fanout:
 
     def _begin(self, topic: Topic) -> Pass:
         self._counters.fanout_passes += 1
-        jitter = jitter_ms(
-            len(topic.subscriptions), self._options.jitter_from, self._options.pulls_per_second
-        )
-        epoch, seq = topic.head
-        return Pass(topic, hint_frame(topic.channel, epoch, seq, jitter), trio.current_time())
+        options = self._options
+        jitter = jitter_ms(topic.followers, options.jitter_from, options.pulls_per_second)
+        return Pass(topic, jitter, trio.current_time())
 
     def _finish(self, topic: Topic, done: Pass) -> None:
         topic.passing = None
@@ -233,7 +234,7 @@ class Fanout:
             if subscription.sent >= mark:
                 continue
             subscription.sent = mark
-            subscription.link.write(hint_frame(subscription.topic.channel, *mark, 0))
+            subscription.link.write(subscription.encode(subscription.topic.channel, *mark, 0))
             self._counters.hints_sent += 1
 
 

@@ -59,6 +59,7 @@ ONLY_KNOWN_BY: dict[str, frozenset[str]] = {
 CORE_MAY_IMPORT = {
     *("__future__", "bisect", "collections", "dataclasses", "enum", "functools", "heapq"),
     *("itertools", "json", "math", "msgspec", "operator", "re", "typing", "unicodedata"),
+    "urllib",  # its parse
 }
 
 # Hosts of package registries (split, so that this file passes its own test), and paths of the

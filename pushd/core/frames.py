@@ -26,18 +26,29 @@ def text_frame(payload: bytes) -> bytes:
     return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
 
 
+def object_json(type_: str, **members: Any) -> bytes:
+    """What every transport says in its own bytes: a JSON object of this type."""
+    return _encode({"type": type_, **members})
+
+
 def frame(type_: str, **members: Any) -> bytes:
     """A JSON object of this type as one text frame."""
-    return text_frame(_encode({"type": type_, **members}))
+    return text_frame(object_json(type_, **members))
+
+
+def hint_json(channel: str, epoch: str, seq: int, jitter_ms: int) -> bytes:
+    """The one thing pushed about messages: channel, epoch, newest seq."""
+    jitter = b',"jitter_ms":%d' % jitter_ms if jitter_ms else b""
+    return b'{"type":"hint","channel":%b,"epoch":"%b","seq":%d%b}' % (
+        _encode(channel),
+        epoch.encode(),
+        seq,
+        jitter,
+    )
 
 
 def hint_frame(channel: str, epoch: str, seq: int, jitter_ms: int) -> bytes:
-    """The one thing pushed about messages: channel, epoch, newest seq."""
-    jitter = b',"jitter_ms":%d' % jitter_ms if jitter_ms else b""
-    return text_frame(
-        b'{"type":"hint","channel":%b,"epoch":"%b","seq":%d%b}'
-        % (_encode(channel), epoch.encode(), seq, jitter)
-    )
+    return text_frame(hint_json(channel, epoch, seq, jitter_ms))
 
 
 def error_frame(error: PushdError, id_: str | None = None) -> bytes:
@@ -138,12 +149,16 @@ RECONNECT: dict[int, bool] = {
 }
 
 
-def bye_frame(code: int, reason: str, retry_after_ms: int = 0) -> bytes:
+def bye_json(code: int, reason: str, retry_after_ms: int = 0) -> bytes:
     """Said before every close that the server begins; the table says whether to come again."""
-    return frame(
+    return object_json(
         "bye",
         code=code,
         reason=reason,
         reconnect=RECONNECT[code],
         retry_after_ms=retry_after_ms,
     )
+
+
+def bye_frame(code: int, reason: str, retry_after_ms: int = 0) -> bytes:
+    return text_frame(bye_json(code, reason, retry_after_ms))

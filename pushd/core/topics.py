@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pushd.core.events import hint_event
+from pushd.core.frames import hint_frame
 from pushd.core.positions import MAX_SEQ
 
 Mark = tuple[str, int]  # (epoch, seq); later epochs sort higher, so marks compare as tuples
@@ -25,9 +27,13 @@ class Link(Protocol):
 
 
 class Subscription:
-    """One (session, channel): what it was sent, and whether a newer head waits for the socket."""
+    """One (session, channel): what it was sent, and whether a newer head waits for the socket.
+
+    A class per transport: ``encode`` makes the bytes of a hint from channel, epoch, seq, jitter.
+    """
 
     __slots__ = ("dirty", "link", "pending", "sent", "topic")
+    encode = staticmethod(hint_frame)
 
     def __init__(self, topic: Topic, link: Link, pending: list[Subscription]) -> None:
         self.topic = topic
@@ -37,11 +43,25 @@ class Subscription:
         # Shared by all subscriptions of one session: those with a dirty mark.
         self.pending = pending
 
+    def peers(self) -> dict[Subscription, None]:
+        """The followers of the topic that take the same bytes."""
+        return self.topic.subscriptions
+
     def mark(self) -> None:
         """The socket is busy: remember that there is something newer, one bit per channel."""
         if not self.dirty:
             self.dirty = True
             self.pending.append(self)
+
+
+class EventSubscription(Subscription):
+    """One that takes server-sent events."""
+
+    __slots__ = ()
+    encode = staticmethod(hint_event)
+
+    def peers(self) -> dict[Subscription, None]:
+        return self.topic.listeners
 
 
 class Waiter(Protocol):
@@ -53,12 +73,22 @@ class Waiter(Protocol):
 class Topic:
     """A channel that somebody follows. Forgotten when nobody does."""
 
-    __slots__ = ("channel", "head", "owed_until", "passing", "queued", "subscriptions", "waiters")
+    __slots__ = (
+        "channel",
+        "head",
+        "listeners",
+        "owed_until",
+        "passing",
+        "queued",
+        "subscriptions",
+        "waiters",
+    )
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
         self.head: Mark = NOTHING
-        self.subscriptions: dict[Subscription, None] = {}
+        self.subscriptions: dict[Subscription, None] = {}  # that take WebSocket frames
+        self.listeners: dict[Subscription, None] = {}  # that take server-sent events
         self.waiters: dict[Waiter, Mark] = {}  # with the head that each has seen
         self.queued = False
         self.owed_until = 0.0
@@ -66,19 +96,41 @@ class Topic:
 
     @property
     def forgettable(self) -> bool:
-        return not (self.subscriptions or self.waiters or self.queued)
+        return not (self.subscriptions or self.listeners or self.waiters or self.queued)
+
+    @property
+    def followers(self) -> int:
+        return len(self.subscriptions) + len(self.listeners)
 
 
 class Pass:
-    """One walk over a snapshot of a topic's followers with one mark. At most one per topic."""
+    """One walk over a snapshot of a topic's followers with one mark. At most one per topic.
 
-    __slots__ = ("_at", "_polled", "cost", "frame", "mark", "started", "subscriptions", "waiters")
+    ``frame``: the hint as the subscriptions taken last want it, encoded once per transport.
+    """
 
-    def __init__(self, topic: Topic, frame: bytes, now: float) -> None:
+    __slots__ = (
+        "_at",
+        "_channel",
+        "_jitter",
+        "_others",
+        "_polled",
+        "_subscriptions",
+        "cost",
+        "frame",
+        "mark",
+        "started",
+        "waiters",
+    )
+
+    def __init__(self, topic: Topic, jitter: int, now: float) -> None:
         self.started = now
         self.mark = topic.head
-        self.frame = frame
-        self.subscriptions = list(topic.subscriptions)
+        self.frame = b""
+        self._channel = topic.channel
+        self._jitter = jitter
+        self._subscriptions = list(topic.subscriptions)
+        self._others = list(topic.listeners)
         # Who came while the head was raised and knows it already goes on waiting.
         waiters, mark = topic.waiters, self.mark
         self.waiters = [waiter for waiter, known in waiters.items() if known < mark]
@@ -88,8 +140,12 @@ class Pass:
         self._polled = 0
 
     def next_subscriptions(self, count: int) -> list[Subscription]:
-        """The next ``count`` subscriptions; empty when all had their turn."""
-        chunk = self.subscriptions[self._at : self._at + count]
+        """The next ``count`` that take the same frame; empty when all had their turn."""
+        if self._at >= len(self._subscriptions) and self._others:
+            self._subscriptions, self._others, self._at = self._others, [], 0
+        chunk = self._subscriptions[self._at : self._at + count]
+        if self._at == 0 and chunk:
+            self.frame = chunk[0].encode(self._channel, *self.mark, self._jitter)
         self._at += count
         return chunk
 
@@ -100,7 +156,11 @@ class Pass:
 
     @property
     def finished(self) -> bool:
-        return self._at >= len(self.subscriptions) and self._polled >= len(self.waiters)
+        return (
+            self._at >= len(self._subscriptions)
+            and not self._others
+            and self._polled >= len(self.waiters)
+        )
 
 
 # A pass makes its followers pull, which costs about four times the pass itself. With this factor

@@ -58,7 +58,7 @@ def test_a_pass_takes_everybody_who_was_there_once(
 ) -> None:
     topic = followed(subscriptions, waiters)
     there, waiting = list(topic.subscriptions), list(topic.waiters)
-    running = Pass(topic, b"frame", 0.0)
+    running = Pass(topic, 0, 0.0)
     late = Subscription(topic, Link(), [])
     topic.subscriptions[late] = None
     topic.waiters[Waiter()] = NOTHING
@@ -81,7 +81,7 @@ def test_who_already_knows_the_head_keeps_waiting() -> None:
     topic = followed(0, 1)
     knows = Waiter()
     topic.waiters[knows] = topic.head
-    running = Pass(topic, b"frame", 0.0)
+    running = Pass(topic, 0, 0.0)
     assert len(running.next_waiters(10)) == 1
     assert list(topic.waiters) == [knows]
 
