@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 import trio
@@ -23,6 +23,7 @@ from pushd.errors import Forbidden, PushdError, TokenExpired
 from pushd.fanout import Fanout
 from pushd.log import Head, Log
 from pushd.metrics import Counters
+from pushd.revocations import Standing
 from pushd.tails import Tails
 
 log = structlog.get_logger("pushd.pull")
@@ -37,17 +38,21 @@ class Access:
     """Whether an identity may have an answer now. Asked when the answer is made."""
 
     public_namespaces: frozenset[str]
+    standing: Standing = field(default_factory=Standing)
 
     def check_read(self, identity: Identity, channel: str, now: float) -> None:
-        """``now``: Unix seconds. Raises TokenExpired or Forbidden."""
-        check_valid(identity, now)
+        """``now``: Unix seconds. Raises TokenExpired, Unauthorized or Forbidden."""
+        self.check_valid(identity, now)
         if not may_read(identity, channel, self.public_namespaces):
             raise Forbidden(f"You may not read channel {channel!r}.")
 
-
-def check_valid(identity: Identity, now: float) -> None:
-    if identity.expires is not None and identity.expires <= now:
-        raise TokenExpired("The token has expired.")
+    def check_valid(self, identity: Identity, now: float) -> None:
+        """Raises TokenExpired; Unauthorized when it was revoked or its key is gone."""
+        if identity.expires is not None and identity.expires <= now:
+            raise TokenExpired("The token has expired.")
+        standing = self.standing
+        if standing.revoked or standing.lost:
+            standing.check(identity, now)
 
 
 class HeldPoll(Expiring):

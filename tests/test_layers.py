@@ -20,7 +20,8 @@ import pytest
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"core", "settings", "logs", "metrics"}),
-    frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "tokens", "fanout"}),
+    frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout"})
+    | frozenset({"tokens", "keysets", "keysource", "revocations"}),
     frozenset({"publish", "pull", "multianswer", "sessions", "auth"}),
     frozenset({"hub"}),
     frozenset({"front", "ws", "web", "reaper"}),

@@ -7,7 +7,7 @@ careless ``*`` in a token opens no inbox.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pushd.core.names import (
     MAX_CHANNEL_BYTES,
@@ -31,6 +31,7 @@ class Identity:
     ``user`` None means a service (an API key): then ``scopes`` and ``patterns`` count (no
     patterns: every channel), else ``subscribe``, ``publish`` and ``groups`` (group ids without
     ``group:``). ``expires``: Unix seconds, None for never. ``device``: pinned by the token.
+    ``iat``: when the token was issued, Unix seconds. ``key``: fingerprint of what vouched for it.
     """
 
     user: str | None
@@ -43,6 +44,8 @@ class Identity:
     jti: str | None = None
     key_name: str | None = None
     groups: frozenset[str] = frozenset()
+    iat: float | None = field(default=None, compare=False)
+    key: str = field(default="", compare=False, repr=False)
 
     @property
     def is_service(self) -> bool:

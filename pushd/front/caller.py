@@ -8,7 +8,6 @@ from pushd.core.permissions import Identity
 from pushd.errors import Unauthorized
 from pushd.front.request import Request
 from pushd.hub import Hub
-from pushd.pull import check_valid
 
 
 class Caller:
@@ -30,8 +29,12 @@ class Caller:
             raise Unauthorized("This needs a key or token.")
         now = time.time()
         if self._identity is not None and header == self._credential:
-            check_valid(self._identity, now)
-            return self._identity
+            try:
+                self._hub.access.check_valid(self._identity, now)
+            except Unauthorized:
+                pass  # the keys may be others now: they are asked anew
+            else:
+                return self._identity
         self._identity = self._hub.authenticator.identify(bearer(header), now)
         self._credential = header
         return self._identity
@@ -39,7 +42,7 @@ class Caller:
     def check_read(self, identity: Identity, channel: str, now: float) -> None:
         """As ``Access.check_read``; the same question again costs two comparisons."""
         if identity is self._allowed and channel == self._channel:
-            check_valid(identity, now)
+            self._hub.access.check_valid(identity, now)
             return
         self._hub.access.check_read(identity, channel, now)
         self._allowed, self._channel = identity, channel
