@@ -61,8 +61,10 @@ class WebSocket(Wire):
         size = len(payload)
         if size < 126:
             head = bytes([0x80 | opcode, 0x80 | size])
-        else:
+        elif size < 65536:
             head = bytes([0x80 | opcode, 0x80 | 126]) + size.to_bytes(2, "big")
+        else:
+            head = bytes([0x80 | opcode, 0x80 | 127]) + size.to_bytes(8, "big")
         await self.write(head + mask + masked)
 
     async def send(self, value: object) -> None:
