@@ -16,6 +16,7 @@ from typing import Final
 
 from pushd.core.positions import next_epoch
 from pushd.log import LogOptions
+from pushd.log.requests import MESSAGE_OVERHEAD
 from pushd.log.startup import open_log
 from pushd.log.store import DATABASE, Rows
 
@@ -79,21 +80,24 @@ def transactions(channels: int, payload: int) -> Iterator[Rows]:
         epochs.append(next_epoch(epochs[-1] if epochs else None, first_at))
     written = 0
     while True:
-        rows = Rows(last_epoch=epochs[-1])
+        rows = Rows(last=(epochs[-1], channels))
+        sizes = [0] * channels
         for number in range(written, written + PER_TRANSACTION):
             turn, channel = divmod(number, channels)
             start, length = source.randrange(6 * payload), source.randrange(1, 2 * payload)
             data = b'{"text":"%s"}' % text[start : start + length].encode()
             row = (channel + 1, turn + 1, first_at + STEP_MS * turn, None, f"user-{turn % 97}")
             rows.messages.append((*row, None, data))
+            sizes[channel] += len(data) + MESSAGE_OVERHEAD
         written += PER_TRANSACTION
         for channel, epoch in enumerate(epochs):
             head = (written - channel + channels - 1) // channels
             at = first_at + STEP_MS * (head - 1)
             if written == PER_TRANSACTION:
-                rows.new_channels.append((channel + 1, f"channel-{channel}", epoch, head, at))
+                begun = (channel + 1, f"channel-{channel}", channel + 1, epoch, head, at)
+                rows.begun_channels.append((*begun, sizes[channel], first_at))
             else:
-                rows.moved_channels.append((head, at, channel + 1))
+                rows.moved_channels.append((head, at, sizes[channel], channel + 1))
         yield rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from pushd.core.messages import DEFAULT_TYPE, encode_message, message_id
@@ -9,7 +10,7 @@ from pushd.core.positions import next_epoch
 from pushd.errors import BadRequest, Conflict, PushdError
 from pushd.log.drafts import digest_of, is_text
 from pushd.log.idclock import DAY_MS, IdClock
-from pushd.log.requests import Append, Stored
+from pushd.log.requests import MESSAGE_OVERHEAD, Append, Stored
 from pushd.log.store import IdKey, Rows, Store
 
 # Cached channel rows. Beyond it the cache starts again: a look-up costs microseconds.
@@ -21,31 +22,66 @@ Result = tuple[Append, list[Stored] | PushdError]
 
 
 class Row:
-    """A channel as the writer sees it, the uncommitted changes of its batch included."""
+    """A channel as the writer sees it, the uncommitted changes of its batch included.
 
-    __slots__ = ("batch", "channel_id", "encoded", "epoch", "head", "last_at", "new", "start")
+    ``epoch`` is "" while the channel is deleted (or not yet begun).
+    """
 
-    def __init__(self, channel_id: int, epoch: str, head: int, last_at: int, new: bool) -> None:
+    __slots__ = (
+        "added",
+        "batch",
+        "begun",
+        "channel_id",
+        "encoded",
+        "epoch",
+        "first",
+        "first_at",
+        "head",
+        "last_at",
+        "log_id",
+        "start",
+    )
+
+    def __init__(
+        self,
+        channel_id: int,
+        log_id: int | None,
+        epoch: str | None,
+        head: int,
+        first: int,
+        last_at: int,
+    ) -> None:
         self.channel_id = channel_id
-        self.epoch = epoch
+        self.log_id = log_id or 0
+        self.epoch = epoch or ""
         self.head = head
+        self.first = first
         self.last_at = last_at
-        self.new = new
+        # Of the batch: whether a life begins, the first message after none, and so on.
+        self.begun = False
+        self.first_at: int | None = None
         self.batch = 0
         self.start = 0
+        self.added = 0
         self.encoded: list[bytes] = []
 
 
 class Moved(NamedTuple):
-    """A channel after the batch, for the loop to make a Head and an Advance of."""
+    """A channel after the batch, for the loop to make a Head and an Advance of.
+
+    ``added``: bytes. ``first_at``: when there was no message before, else None.
+    """
 
     channel: str
     channel_id: int
+    log_id: int
     epoch: str
     seq: int
     at: int
     start: int
     messages: list[bytes]
+    added: int
+    first_at: int | None
 
 
 class Decided(NamedTuple):
@@ -61,7 +97,7 @@ class Decider:
         self._store = store
         self._last_epoch = last_epoch
         self._committed_epoch = last_epoch
-        self._last_id = store.last_channel_id()
+        self._last_id = store.last_id()
         self._clock = clock
         self._channels: dict[str, Row] = {}
         # Of this batch.
@@ -109,7 +145,12 @@ class Decider:
         """The batch was not stored: the database alone knows."""
         self._channels.clear()
         self._last_epoch = self._committed_epoch
-        self._last_id = self._store.last_channel_id()
+        self._last_id = self._store.last_id()
+
+    def forget_channels(self, names: Iterable[str]) -> None:
+        """They were changed by something else than a batch of appends."""
+        for name in names:
+            self._channels.pop(name, None)
 
     def _begin(self, now_ms: int) -> None:
         self._number += 1
@@ -144,7 +185,8 @@ class Decider:
                 row.last_at = at = self._now
             epoch, type_, sender, data = row.epoch, draft.type, draft.sender, draft.data
             stored_type = None if type_ == DEFAULT_TYPE else type_
-            messages.append((row.channel_id, seq, at, stored_type, sender, id_, data))
+            messages.append((row.log_id, seq, at, stored_type, sender, id_, data))
+            row.added += len(data) + MESSAGE_OVERHEAD
             row.encoded.append(encode_message(seq, epoch, type_, id_, sender, at, data))
             stored.append(Stored(channel, epoch, seq, message_id(epoch, seq, id_), at, False))
             if id_ is not None:
@@ -153,9 +195,21 @@ class Decider:
 
     def _touch(self, channel: str, row: Row) -> None:
         row.batch = self._number
+        if not row.epoch:
+            self._begin_life(row)
         row.start = row.head + 1
+        if row.head < row.first:
+            row.first_at = max(row.last_at, self._now)
         row.encoded = []
         self._touched.append((channel, row))
+
+    def _begin_life(self, row: Row) -> None:
+        """With messages, and an epoch, of its own; later than all that were given out."""
+        self._last_epoch = row.epoch = next_epoch(self._last_epoch, self._now)
+        if not row.log_id:
+            self._last_id += 1
+            row.log_id = self._last_id
+        row.head, row.first, row.begun = 0, 1, True
 
     def _check_ids(self, append: Append) -> dict[tuple[str, str], bytes]:
         """Digest of each entry with an id. Conflict when an id stands for another body."""
@@ -207,15 +261,15 @@ class Decider:
         found = self._store.find_channel(channel)
         if found is None:
             return None
-        self._channels[channel] = row = Row(*found, new=False)
+        self._channels[channel] = row = Row(*found)
         return row
 
     def _open(self, channel: str) -> Row:
         row = self._load(channel)
         if row is None:
             self._last_id += 1
-            self._last_epoch = next_epoch(self._last_epoch, self._now)
-            row = Row(self._last_id, self._last_epoch, 0, 0, new=True)
+            # The first life of a name shares its number.
+            row = Row(self._last_id, self._last_id, None, 0, 1, 0)
             self._channels[channel] = row
         return row
 
@@ -223,13 +277,24 @@ class Decider:
         rows = self._rows
         moved = []
         for channel, row in self._touched:
-            channel_id, epoch, head, last_at = row.channel_id, row.epoch, row.head, row.last_at
-            if row.new:
-                row.new = False
-                rows.new_channels.append((channel_id, channel, epoch, head, last_at))
-                rows.last_epoch = self._last_epoch
+            channel_id, log_id, epoch = row.channel_id, row.log_id, row.epoch
+            head, last_at, added, first_at = row.head, row.last_at, row.added, row.first_at
+            if row.begun:
+                row.begun = False
+                assert first_at is not None
+                rows.begun_channels.append(
+                    (channel_id, channel, log_id, epoch, head, last_at, added, first_at)
+                )
+                rows.last = epoch, self._last_id
             else:
-                rows.moved_channels.append((head, last_at, channel_id))
-            moved.append(Moved(channel, channel_id, epoch, head, last_at, row.start, row.encoded))
-            row.encoded = []
+                rows.moved_channels.append((head, last_at, added, channel_id))
+                if first_at is not None:
+                    rows.refilled_channels.append((first_at, channel_id))
+            moved.append(
+                Moved(
+                    *(channel, channel_id, log_id, epoch, head, last_at),
+                    *(row.start, row.encoded, added, first_at),
+                )
+            )
+            row.encoded, row.added, row.first_at = [], 0, None
         return Decided(rows, moved, results)

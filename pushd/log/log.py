@@ -78,7 +78,7 @@ class Log:
 
         ``done`` is always called later, never from here.
         """
-        self._read(ReadMessages(head.channel_id, head.epoch, after, upto, limit, max_bytes, done))
+        self._read(ReadMessages(head.log_id, head.epoch, after, upto, limit, max_bytes, done))
 
     def load_marks(
         self,
@@ -195,13 +195,17 @@ class Log:
             _call(append.done, result)
 
     def _advance(self, moved: Moved) -> Advance:
-        channel, channel_id, epoch, seq, at, start, messages = moved
+        channel, channel_id, log_id, epoch, seq, at, start, messages, added, first_at = moved
         head = self.heads.get(channel)
         if head is None:
-            self.heads[channel] = head = Head(channel, channel_id, epoch, seq, 1, at)
+            head = Head(channel, channel_id, epoch, seq, 1, at, log_id, added, first_at or at)
+            self.heads[channel] = head
         else:
             head.seq = seq
             head.at = at
+            head.bytes += added
+            if first_at is not None:
+                head.first_at = first_at
         return Advance(head, start, messages)
 
     def _answered(self, answers: list[tuple[Done, object]]) -> None:

@@ -25,7 +25,7 @@ _MESSAGES_AT_ONCE: Final = 200
 
 _MESSAGES: Final = (
     "SELECT seq, at, type, sender, id, data FROM messages"
-    " WHERE channel_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+    " WHERE log_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 )
 _DELIVERED: Final = (
     "SELECT channel_id, epoch, seq FROM cursors WHERE user = ? AND device = ?"
@@ -49,11 +49,11 @@ class Job(Protocol):
 class ReadMessages:
     """Seqs ``after + 1`` to ``upto``, at least one, up to ``limit`` or ``max_bytes``."""
 
-    __slots__ = ("after", "channel_id", "done", "epoch", "limit", "max_bytes", "upto")
+    __slots__ = ("after", "done", "epoch", "limit", "log_id", "max_bytes", "upto")
 
     def __init__(
         self,
-        channel_id: int,
+        log_id: int,
         epoch: str,
         after: int,
         upto: int,
@@ -61,7 +61,7 @@ class ReadMessages:
         max_bytes: int,
         done: Done,
     ) -> None:
-        self.channel_id = channel_id
+        self.log_id = log_id
         self.epoch = epoch
         self.after = after
         self.upto = upto
@@ -71,7 +71,7 @@ class ReadMessages:
 
     def run(self, connection: sqlite3.Connection) -> list[bytes]:
         limit = max(1, self.limit)
-        rows = connection.execute(_MESSAGES, (self.channel_id, self.after, self.upto, limit))
+        rows = connection.execute(_MESSAGES, (self.log_id, self.after, self.upto, limit))
         encoded: list[bytes] = []
         room = self.max_bytes
         expected = self.after

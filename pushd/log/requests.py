@@ -13,6 +13,8 @@ from pushd.errors import PushdError
 MIB: Final = 1024 * 1024
 # What a queued entry costs beside its texts: objects, tuples, the row to be written.
 _ENTRY_OVERHEAD: Final = 64
+# What a stored message counts beside its data, wherever bytes of a channel are counted.
+MESSAGE_OVERHEAD: Final = 64
 
 
 class Entry(NamedTuple):
@@ -58,12 +60,37 @@ class Append:
 
 
 class Head:
-    """The committed state of one channel. Changed on the loop only; there is one per channel."""
+    """The committed state of one life of a channel. Changed on the loop only; there is one each.
 
-    __slots__ = ("at", "channel", "channel_id", "epoch", "first", "seq")
+    ``at`` and ``first_at``: ms since 1970, of the newest and the oldest message (if there is one).
+    ``bytes`` are on disk, those included that wait to be swept. ``redactions``: since the start.
+    ``channel_id`` belongs to the name, ``log_id`` to this life.
+    """
+
+    __slots__ = (
+        "at",
+        "bytes",
+        "channel",
+        "channel_id",
+        "epoch",
+        "first",
+        "first_at",
+        "log_id",
+        "redactions",
+        "seq",
+    )
 
     def __init__(
-        self, channel: str, channel_id: int, epoch: str, seq: int, first: int, at: int
+        self,
+        channel: str,
+        channel_id: int,
+        epoch: str,
+        seq: int,
+        first: int,
+        at: int,
+        log_id: int = 0,
+        bytes_: int = 0,
+        first_at: int = 0,
     ) -> None:
         self.channel = channel
         self.channel_id = channel_id
@@ -71,6 +98,10 @@ class Head:
         self.seq = seq
         self.first = first
         self.at = at
+        self.log_id = log_id
+        self.bytes = bytes_
+        self.first_at = first_at
+        self.redactions = 0
 
     def __repr__(self) -> str:
         return f"<Head {self.channel} {self.epoch}.{self.seq} first {self.first}>"

@@ -21,7 +21,8 @@ from pushd.log.store import CACHE_KIB, DATABASE, Store, connect_reader, connect_
 
 # 'PUSH': says to file(1) and to us what this database is.
 APPLICATION_ID: Final = 0x50555348
-FORMAT: Final = "1"
+FORMAT: Final = "2"
+_PREVIEW: Final = "1"
 WAL_LIMIT: Final = 64 * MIB
 _FULL: Final = 2
 
@@ -136,6 +137,11 @@ def _check_ours(connection: sqlite3.Connection) -> None:
     done = {applied.name for applied in MIGRATIONS.applied(_database(connection))}
     known = _known_migrations()
     form = _meta(connection, "format") if "meta" in tables else FORMAT
+    if form == _PREVIEW:
+        raise CannotStart(
+            f"{DATABASE} was made by a preview of pushd (format {form}); start with an empty"
+            " directory (--data)."
+        )
     if done - known or form != FORMAT:
         raise CannotStart(
             f"{DATABASE} was written by a newer pushd (format {form},"
@@ -208,5 +214,8 @@ def _meta(connection: sqlite3.Connection, key: str) -> str | None:
 
 
 def _load_heads(connection: sqlite3.Connection) -> dict[str, Head]:
-    rows = connection.execute("SELECT name, id, epoch, head, first, last_at FROM channels")
+    rows = connection.execute(
+        "SELECT name, id, epoch, head, first, last_at, log_id, bytes, first_at FROM channels"
+        " WHERE epoch IS NOT NULL"
+    )
     return {row[0]: Head(*row) for row in rows}

@@ -22,14 +22,19 @@ IdKey = tuple[int, int, str, str]
 # Channel id, publisher, id; epoch, seq, at, digest of what was stored under it.
 Used = tuple[int, str, str, str, int, int, bytes]
 
-_FIND_CHANNEL: Final = "SELECT id, epoch, head, last_at FROM channels WHERE name = ?"
-_ADD_CHANNEL: Final = (
-    "INSERT INTO channels (id, name, epoch, head, first, last_at) VALUES (?, ?, ?, ?, 1, ?)"
+_FIND_CHANNEL: Final = "SELECT id, log_id, epoch, head, first, last_at FROM channels WHERE name = ?"
+# A name that was deleted keeps its id, and begins a new life under it.
+_BEGIN_CHANNEL: Final = (
+    "INSERT INTO channels (id, name, log_id, epoch, head, first, last_at, bytes, first_at)"
+    " VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)"
+    " ON CONFLICT (id) DO UPDATE SET log_id = excluded.log_id, epoch = excluded.epoch,"
+    " head = excluded.head, first = 1, last_at = excluded.last_at, bytes = excluded.bytes,"
+    " first_at = excluded.first_at, deleted_at = NULL"
 )
-_MOVE_CHANNEL: Final = "UPDATE channels SET head = ?, last_at = ? WHERE id = ?"
+_MOVE_CHANNEL: Final = "UPDATE channels SET head = ?, last_at = ?, bytes = bytes + ? WHERE id = ?"
+_SET_FIRST_AT: Final = "UPDATE channels SET first_at = ? WHERE id = ?"
 _ADD_MESSAGE: Final = (
-    "INSERT INTO messages (channel_id, seq, at, type, sender, id, data)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO messages (log_id, seq, at, type, sender, id, data) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 # Many ids in one step: a thread that steps for each gives up the interpreter each time, and gets
 # it back late when the loop is busy. CROSS JOIN keeps the keys outside, one seek for each.
@@ -50,7 +55,9 @@ _EXPIRE_IDS: Final = (
     "DELETE FROM idempotency WHERE (day, channel_id, publisher, id) IN"
     " (SELECT day, channel_id, publisher, id FROM idempotency WHERE day < ? LIMIT ?)"
 )
-_SET_LAST_EPOCH: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('last_epoch', ?)"
+_SET_LAST: Final = (
+    "INSERT OR REPLACE INTO meta (key, value) VALUES ('last_epoch', ?), ('last_id', ?)"
+)
 _RISE: Final = (
     " DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, at = excluded.at"
     " WHERE (excluded.epoch, excluded.seq) > (epoch, seq)"
@@ -69,13 +76,20 @@ _SET_READ: Final = (
 class Rows:
     """Everything that one transaction writes, as the tuples that the statements take."""
 
-    new_channels: list[tuple[int, str, str, int, int]] = field(default_factory=list)
-    moved_channels: list[tuple[int, int, int]] = field(default_factory=list)
+    # id, name, log_id, epoch, head, last_at, bytes, first_at
+    begun_channels: list[tuple[int, str, int, str, int, int, int, int]] = field(
+        default_factory=list
+    )
+    # head, last_at, bytes added, id
+    moved_channels: list[tuple[int, int, int, int]] = field(default_factory=list)
+    # first_at, id: of those that had no message left
+    refilled_channels: list[tuple[int, int]] = field(default_factory=list)
     messages: list[tuple[int, int, int, str | None, str | None, str | None, bytes]] = field(
         default_factory=list
     )
     ids: list[tuple[int, int, str, str, str, int, int, bytes, int]] = field(default_factory=list)
-    last_epoch: str | None = None
+    # Epoch and id, the newest given out; set when a channel begins.
+    last: tuple[str, int] | None = None
     marks: list[tuple[MarkKey, Cursor]] = field(default_factory=list)
     marks_at: int = 0
     expire_before: int | None = None
@@ -86,7 +100,7 @@ class Rows:
     def pages(self) -> int:
         """A guess, rather high, at the pages that it adds to the WAL."""
         payload = sum([len(message[6]) + 60 for message in self.messages])
-        channels = len(self.new_channels) + len(self.moved_channels)
+        channels = len(self.begun_channels) + len(self.moved_channels)
         return 3 + payload // 3000 + 2 * channels + len(self.ids) + len(self.marks)
 
 
@@ -98,14 +112,16 @@ class Store:
         self._execute = connection.execute
         self._many = connection.executemany
 
-    def find_channel(self, name: str) -> tuple[int, str, int, int] | None:
-        """id, epoch, head, last_at; None when the channel was never written to."""
-        row: tuple[int, str, int, int] | None = self._execute(_FIND_CHANNEL, (name,)).fetchone()
+    def find_channel(self, name: str) -> tuple[int, int | None, str | None, int, int, int] | None:
+        """id, log_id, epoch, head, first, last_at; None when the name was never written to."""
+        found = self._execute(_FIND_CHANNEL, (name,))
+        row: tuple[int, int | None, str | None, int, int, int] | None = found.fetchone()
         return row
 
-    def last_channel_id(self) -> int:
-        (value,) = self._execute("SELECT coalesce(max(id), 0) FROM channels").fetchone()
-        return int(value)
+    def last_id(self) -> int:
+        """The newest channel id or log id that was given out."""
+        row = self._execute("SELECT value FROM meta WHERE key = 'last_id'").fetchone()
+        return 0 if row is None else int(row[0])
 
     def day_span(self) -> tuple[int, int] | None:
         """The oldest and the newest day that has ids; both from the ends of the tree."""
@@ -130,16 +146,18 @@ class Store:
         """One transaction, on disk when it returns. Answers how many ids it has expired."""
         self._execute("BEGIN IMMEDIATE")
         many = self._many
-        if rows.new_channels:
-            many(_ADD_CHANNEL, rows.new_channels)
+        if rows.begun_channels:
+            many(_BEGIN_CHANNEL, rows.begun_channels)
         if rows.moved_channels:
             many(_MOVE_CHANNEL, rows.moved_channels)
+        if rows.refilled_channels:
+            many(_SET_FIRST_AT, rows.refilled_channels)
         if rows.messages:
             many(_ADD_MESSAGE, rows.messages)
         if rows.ids:
             many(_ADD_ID, rows.ids)
-        if rows.last_epoch is not None:
-            self._execute(_SET_LAST_EPOCH, (rows.last_epoch,))
+        if rows.last is not None:
+            self._execute(_SET_LAST, rows.last)
         if rows.marks:
             self._write_marks(rows.marks, rows.marks_at)
         expired = 0

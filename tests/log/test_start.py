@@ -95,7 +95,11 @@ def from_a_newer_version(directory: Path) -> None:
 
 
 def in_a_newer_format(directory: Path) -> None:
-    sql(directory, "UPDATE meta SET value = '2' WHERE key = 'format'")
+    sql(directory, "UPDATE meta SET value = '3' WHERE key = 'format'")
+
+
+def in_the_format_of_a_preview(directory: Path) -> None:
+    sql(directory, "UPDATE meta SET value = '1' WHERE key = 'format'")
 
 
 def without_a_table(directory: Path) -> None:
@@ -115,7 +119,8 @@ def a_directory(directory: Path) -> None:
         (damaged_schema, "is damaged"),
         (damaged_channels, "is damaged"),
         (from_a_newer_version, "newer pushd .*9999_future"),
-        (in_a_newer_format, "newer pushd .*format 2"),
+        (in_a_newer_format, "newer pushd .*format 3"),
+        (in_the_format_of_a_preview, "made by a preview .*start with an empty directory"),
         (without_a_table, "no such table: channels"),
         (a_directory, "cannot be opened"),
     ],
