@@ -3,6 +3,7 @@
 from pushd.settings.addresses import Address
 from pushd.settings.load import Loaded, load
 from pushd.settings.model import Settings
-from pushd.settings.tables import ApiKeyTable, JwtTable, Namespace
+from pushd.settings.namespaces import Namespace
+from pushd.settings.tables import ApiKeyTable, JwtTable
 
 __all__ = ["Address", "ApiKeyTable", "JwtTable", "Loaded", "Namespace", "Settings", "load"]

@@ -11,14 +11,13 @@ from pathlib import Path
 from pushd.settings.addresses import Address, Listen, Origins
 from pushd.settings.declare import setting
 from pushd.settings.kinds import Choice, Directory, Flag, Matching, Secret
+from pushd.settings.namespaces import NAMESPACES, Namespace
 from pushd.settings.tables import (
     API_KEYS,
     JWT_KEYS,
     MIN_JWT_SECRET,
-    NAMESPACES,
     ApiKeyTable,
     JwtTable,
-    Namespace,
 )
 
 _PREFIX = r"(/[A-Za-z0-9._~-]+)*"
@@ -99,7 +98,9 @@ class Access:
         (), JWT_KEYS, "Keys of client tokens: alg, kid, secret or public_key_file, aud, iss."
     )
     namespaces: Mapping[str, Namespace] = setting(
-        dict, NAMESPACES, "Rules of the channels whose names begin with NAME or NAME: (public)."
+        dict,
+        NAMESPACES,
+        "Rules of the channels named NAME or NAME:…: who may read and publish, what is kept.",
     )
     origins: tuple[str, ...] = setting(
         (),

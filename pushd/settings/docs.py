@@ -51,9 +51,22 @@ public_key_file = "jwt-public.pem"    # HS256: secret = "at least 32 bytes"
 aud = "pushd"                         # optional: must match exactly
 iss = "https://login.example.com"     # optional: must match exactly
 
-# Channels named news, news:…: everybody may read them.
+# Channels named news, news:…: everybody may read them. All members are optional.
 [namespaces.news]
-public = true
+public = true                         # every user may read; false: whom the token grants it
+publish = "services"                  # granted (default, by token), users (each), services (only)
+retention_age = "30d"                 # these three: in place of the settings of that name
+retention_messages = "none"           # no bound
+retention_bytes = "100MiB"
+pulls_per_second = 500                # in place of jitter_pulls_per_second
+
+# For those who are online now: kept one minute, and who comes later gets no reset.
+[namespaces.typing]
+ephemeral = true
+
+# user, group and all are reserved: only retention_… and pulls_per_second can be set.
+[namespaces.user]
+retention_age = "365d"                # inboxes; 90d unless this or retention_age says more
 ```
 """
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pushd.settings import units
 
@@ -102,6 +103,40 @@ class Count(_Number[int]):
 
     def read(self, text: str) -> int:
         return units.parse_count(text)
+
+
+class OrNone(Kind[N | None]):
+    """A bound, or ``none`` for no bound. Not 0: it could be taken for "keep nothing"."""
+
+    def __init__(self, bound: _Number[N]) -> None:
+        self._bound: _Number[N] = bound
+        self.low: N = bound.low
+        self.high: N = bound.high
+        self.unit, self.form, self.metavar = bound.unit, bound.form, f"{bound.metavar}|none"
+
+    def parse(self, text: str) -> N | None:
+        return None if text.strip().lower() == "none" else self._number(self._bound.parse, text)
+
+    def from_toml(self, value: object, base: Path) -> N | None:
+        if isinstance(value, str):
+            return self.parse(value)
+        return self._number(lambda given: self._bound.from_toml(given, base), value)
+
+    def _number(self, read: Callable[[Any], N], value: object) -> N:
+        try:
+            return read(value)
+        except ValueError as error:
+            raise ValueError(f'{error}, or "none"') from None
+
+    def show(self, value: N | None) -> str:
+        return "none" if value is None else self._bound.show(value)
+
+    def plain(self, value: N | None) -> object:
+        return value
+
+    @property
+    def range(self) -> str:
+        return f"{self._bound.range}, or none"
 
 
 class Flag(Kind[bool]):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pushd.core.namespaces import Retention
 from pushd.settings.declare import setting
 from pushd.settings.kinds import Count, Duration, Size
+from pushd.settings.namespaces import RETENTION_AGE, RETENTION_BYTES, RETENTION_MESSAGES
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -26,6 +28,19 @@ class Sessions:
     )
     pull_interval: float = setting(
         20.0, Duration(0.05, 10 * MINUTE), "How often clients pull although no hint came."
+    )
+    sse_heartbeat: float = setting(
+        15.0, Duration(0.05, 10 * MINUTE), "How often a server-sent event stream gets a heartbeat."
+    )
+    sse_retry: float = setting(
+        2.0,
+        Duration(0.01, 10 * MINUTE),
+        "How long a browser waits before it opens its event stream again, give or take a half.",
+    )
+    poll_grace: float = setting(
+        60.0,
+        Duration(0.05, HOUR),
+        "How long notices are kept for a device that long-polls, between two polls.",
     )
     auth_timeout: float = setting(
         10.0, Duration(0.05, 5 * MINUTE), "Time for a WebSocket to show its token."
@@ -109,12 +124,31 @@ class Storage:
     idempotency: float = setting(
         24 * HOUR, Duration(MINUTE, 30 * DAY), "How long a publisher's message id is remembered."
     )
+    retention_age: float | None = setting(
+        7 * DAY,
+        RETENTION_AGE,
+        "Older messages are removed. Inboxes keep 90 days, or so long if this is longer.",
+    )
+    retention_messages: int | None = setting(
+        100_000, RETENTION_MESSAGES, "Messages kept, per channel; the oldest go first."
+    )
+    retention_bytes: int | None = setting(
+        None, RETENTION_BYTES, "Bytes of messages kept, per channel; the oldest go first."
+    )
+    retention_interval: float = setting(
+        10.0, Duration(0.01, HOUR), "How often is looked for messages that are to be removed."
+    )
     tail_cache: int = setting(
         256 * MIB, Size(0, TIB), "Memory for recent messages and answers of all channels."
     )
     tail_messages: int = setting(
         20_000, Count(0, 1_000_000), "Recent messages kept in memory, per channel."
     )
+
+    @property
+    def retention(self) -> Retention:
+        """What holds where no namespace says otherwise."""
+        return Retention(self.retention_age, self.retention_messages, self.retention_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)

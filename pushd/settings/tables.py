@@ -1,4 +1,4 @@
-"""The tables of pushd.toml: [[keys]], [[jwt]] and [namespaces.NAME]."""
+"""The tables of pushd.toml that hold keys: [[keys]] and [[jwt]]."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pushd.settings.kinds import BadValueError, Kind, T
 
 SCOPES = ("publish", "read", "admin")
 ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
-RESERVED = ("all", "user", "group", "session")
 MIN_JWT_SECRET = 32  # bytes; RFC 7518 section 3.2 asks for as many as the hash has
 
 
@@ -39,17 +38,12 @@ class JwtTable:
     iss: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
-    public: bool = False
-
-
 def suggestion(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else ""
 
 
-class _Reader:
+class TableReader:
     """Takes typed members out of one TOML table and collects what is wrong with it."""
 
     def __init__(self, table: object, title: str, names: tuple[str, ...]) -> None:
@@ -67,6 +61,9 @@ class _Reader:
 
     def wrong(self, problem: str) -> None:
         self.problems.append(f"{self.title} {problem}")
+
+    def given(self, name: str) -> object:
+        return self._table.get(name)
 
     def text(self, name: str, *, needed: bool = False) -> str | None:
         value = self._table.get(name)
@@ -92,7 +89,7 @@ class _Reader:
 
 
 def _read_api_key(table: object, title: str, base: Path) -> tuple[ApiKeyTable, list[str]]:
-    read = _Reader(table, title, ("name", "sha256", "scopes", "patterns"))
+    read = TableReader(table, title, ("name", "sha256", "scopes", "patterns"))
     name = read.text("name", needed=True) or ""
     digest = (read.text("sha256", needed=True) or "").lower()
     if digest and not re.fullmatch("[0-9a-f]{64}", digest):
@@ -113,7 +110,7 @@ def _read_api_key(table: object, title: str, base: Path) -> tuple[ApiKeyTable, l
 
 
 def _read_jwt(table: object, title: str, base: Path) -> tuple[JwtTable, list[str]]:
-    read = _Reader(table, title, ("alg", "kid", "secret", "public_key_file", "aud", "iss"))
+    read = TableReader(table, title, ("alg", "kid", "secret", "public_key_file", "aud", "iss"))
     alg = read.text("alg", needed=True) or ""
     if alg and alg not in ALGORITHMS:
         read.wrong(f"alg {alg!r} is none of {', '.join(ALGORITHMS)}")
@@ -132,7 +129,7 @@ def _read_jwt(table: object, title: str, base: Path) -> tuple[JwtTable, list[str
     return key, read.problems
 
 
-def _read_public_key(path: Path, read: _Reader) -> str:
+def _read_public_key(path: Path, read: TableReader) -> str:
     try:
         text = path.read_text("ascii")
     except (OSError, UnicodeError) as error:
@@ -143,11 +140,6 @@ def _read_public_key(path: Path, read: _Reader) -> str:
     elif "-----BEGIN " not in text:
         read.wrong(f"public_key_file {path} is no PEM text (-----BEGIN PUBLIC KEY-----)")
     return text
-
-
-def _read_namespace(table: object, title: str) -> tuple[Namespace, list[str]]:
-    read = _Reader(table, title, ("public",))
-    return Namespace(public=read.flag("public")), read.problems
 
 
 class TableList(Kind[tuple[T, ...]]):
@@ -188,33 +180,5 @@ class TableList(Kind[tuple[T, ...]]):
         return [getattr(item, self._identity) for item in value]
 
 
-class Namespaces(Kind[Mapping[str, Namespace]]):
-    form = "[namespaces.NAME]"
-    in_text = False
-
-    def from_toml(self, value: object, base: Path) -> Mapping[str, Namespace]:
-        if not isinstance(value, dict):
-            raise ValueError("must be tables, each headed [namespaces.NAME]")  # noqa: TRY004
-        found: dict[str, Namespace] = {}
-        problems: list[str] = []
-        for name, table in value.items():
-            found[name], wrong = _read_namespace(table, f"[namespaces.{name}]")
-            if not name or re.search(r"[:*,/?\s]", name):
-                wrong.append(f"[namespaces.{name}] is no namespace: the part before the first ':'")
-            elif name in RESERVED or name.startswith("$"):
-                wrong.append(f"[namespaces.{name}] is reserved: its rules are fixed")
-            problems += wrong
-        if problems:
-            raise BadValueError(problems)
-        return found
-
-    def show(self, value: Mapping[str, Namespace]) -> str:
-        return ", ".join(f"{n} (public)" if s.public else n for n, s in value.items()) or "none"
-
-    def plain(self, value: Mapping[str, Namespace]) -> object:
-        return {name: {"public": namespace.public} for name, namespace in value.items()}
-
-
 API_KEYS = TableList("keys", "name", _read_api_key)
 JWT_KEYS = TableList("jwt", "kid", _read_jwt)
-NAMESPACES = Namespaces()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pushd.settings.tables import ApiKeyTable, Namespace
+from pushd.settings.namespaces import Namespace
+from pushd.settings.tables import ApiKeyTable
 from tests.support.app import KEY, Server, running_server
 from tests.support.http import Answer
 
