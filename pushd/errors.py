@@ -177,6 +177,25 @@ class CannotStart(PushdError):
     cure = "Mend what the detail names, then start again."
 
 
+class NotALog(PushdError):
+    """A file or directory that a tool was given is not readable as a log of pushd."""
+
+    code = "not_a_log"
+    cure = "Name a data directory, or a file that 'pushctl backup' has made."
+
+
+class BackupFailed(PushdError):
+    code = "backup_failed"
+    cure = "Mend what the detail names and do it again; an earlier backup is as it was."
+
+
+class RestoreRefused(PushdError):
+    """Before anything was changed."""
+
+    code = "restore_refused"
+    cure = "Nothing was changed. 'pushctl verify' says more about a backup or a data directory."
+
+
 class BadSetting(PushdError):
     code = "bad_setting"
     status = 500
