@@ -1,71 +1,32 @@
 """Reading HTTP/1.1 requests: llhttp (httptools) plus the checks that it leaves out.
 
-No socket in here: bytes in, requests out. What llhttp accepts and we refuse: a missing or doubled
-Host, ambiguous or layered Transfer-Encoding, CONNECT, absolute-form targets, h2c and other
-upgrades, an Upgrade with a body, heads without end.
+No socket in here: bytes in, requests out. What llhttp accepts and we refuse is in ``heads`` and
+``chunks``; and here headers that came twice, heads and lines without end.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import httptools
 
 from pushd.allowance import Allowance
-from pushd.errors import BadRequest, HeadTooLarge, PushdError, TooLarge
-
-METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_TARGET = re.compile(rb"/[\x21-\x7e]*")
-# Said twice, these have two readings: refuse both.
-_SINGLE = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"authorization", b"origin", b"upgrade"}
+from pushd.errors import BadRequest, HeadTooLarge, PushdError
+from pushd.front.chunks import Chunks
+from pushd.front.heads import (
+    SINGLE,
+    Request,
+    RequestLimits,
+    body_length,
+    body_too_large,
+    check_head,
+    expects_continue,
 )
 
+__all__ = ["Request", "RequestLimits", "RequestReader"]
 
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """In bytes, except ``max_headers``."""
-
-    max_head: int = 16 * 1024
-    max_headers: int = 100
-
-
-class Request:
-    """One request. ``headers`` may be shared by requests whose heads were the same bytes."""
-
-    __slots__ = ("body", "counted", "headers", "keep_alive", "method", "target", "upgrade")
-
-    def __init__(self) -> None:
-        self.method = b""
-        self.target = b""
-        self.headers: dict[bytes, bytes] = {}  # names in lower case
-        self.body: bytes = b""
-        self.counted = 0  # bytes of the body that count against the node's allowance
-        self.keep_alive = True
-        self.upgrade = False
-
-    def again(self, target: bytes, body: bytes) -> Request:
-        """The same request for another target, with another body."""
-        request = Request.__new__(Request)
-        request.method = self.method
-        request.target = target
-        request.headers = self.headers
-        request.body = body
-        request.counted = 0
-        request.keep_alive = self.keep_alive
-        request.upgrade = False
-        return request
-
-    @property
-    def path(self) -> bytes:
-        return self.target.partition(b"?")[0]
-
-    @property
-    def query(self) -> bytes:
-        return self.target.partition(b"?")[2]
+_HEAD_END = b"\r\n\r\n"
 
 
 class RequestReader:
@@ -92,6 +53,10 @@ class RequestReader:
         self._told = 0
         self._silent = 0
         self._most = 0
+        self._length: int | None = 0  # of the body, as announced; None: in chunks
+        self._chunks: Chunks | None = None
+        self._carefully = False
+        self._seen = b""  # the last bytes of a head whose end may be split
         self._allowance = allowance
         self._body: bytes | bytearray = b""
         self._size = 0
@@ -128,6 +93,51 @@ class RequestReader:
 
         Requests that were complete before the error are in ``ready`` and deserve their answers.
         """
+        in_head = self._request is not None and not self._head_done
+        if in_head or self._chunks is not None or b"hunked" in data or b"HUNKED" in data:
+            return self._feed_in_parts(data)
+        self._carefully = False
+        rest = self._feed(data)
+        if self._request is not None:
+            self._seen = data[1 - len(_HEAD_END) :]
+        return rest or b""
+
+    def _feed_in_parts(self, data: bytes) -> bytes:
+        """Head by head and body by body, so that a chunked one is looked at before the parser."""
+        at = 0
+        while at < len(data):
+            self._carefully = True
+            chunks = self._chunks
+            if chunks is not None:
+                end = chunks.take(data, at)
+            elif self._head_done and self._length is not None:
+                end = at + self._length - self._size
+            else:
+                end = self._end_of_head(data, at)
+            assert end > at
+            rest = self._feed(data[at:end])
+            at = end
+            if rest is not None:
+                return rest + data[at:]
+            if chunks is not None and chunks.done == (self._chunks is not None):
+                raise BadRequest("The chunks of the body have two readings.")
+        return b""
+
+    def _end_of_head(self, data: bytes, at: int) -> int:
+        """Where the bytes up to and including a blank line end, which may have begun earlier."""
+        if self._request is None:
+            self._seen = b""
+        window = self._seen + data[at : at + len(_HEAD_END) - 1]
+        split = window.find(_HEAD_END)
+        if split >= 0:
+            return at + split + len(_HEAD_END) - len(self._seen)
+        found = data.find(_HEAD_END, at)
+        end = len(data) if found < 0 else found + len(_HEAD_END)
+        self._seen = (self._seen + data[at:end])[1 - len(_HEAD_END) :]
+        return end
+
+    def _feed(self, data: bytes) -> bytes | None:
+        """To the parser; returns what follows an accepted upgrade, None when there was none."""
         began = self._request
         try:
             self._parser.feed_data(data)
@@ -139,7 +149,7 @@ class RequestReader:
             raise refusal or BadRequest(f"This is not HTTP/1.1: {cause}") from None
         if self._request is not None:
             self._check_progress(len(data), began)
-        return b""
+        return None
 
     def _check_progress(self, fed: int, began: Request | None) -> None:
         """The parser keeps an unfinished header, trailer or chunk size to itself: bound those."""
@@ -189,7 +199,7 @@ class RequestReader:
             return  # a trailer: nothing here needs one, and none may pass for a header
         name = name.lower()
         if name in request.headers:
-            if name in _SINGLE:
+            if name in SINGLE:
                 self._refuse(BadRequest(f"The header {name.decode()} came twice."))
             value = request.headers[name] + b", " + value
         request.headers[name] = value
@@ -202,7 +212,7 @@ class RequestReader:
         assert request is not None
         self._head_done = True
         try:
-            self._check_head(request)
+            check_head(request, self._parser)
             self._most = self._limit_body(request)
         except PushdError as error:
             self._refuse(error)
@@ -211,7 +221,7 @@ class RequestReader:
         self._size += len(piece)
         if self._size > self._most:
             self._size -= len(piece)
-            self._refuse(_too_large(self._most))
+            self._refuse(body_too_large(self._most))
         try:
             self._allowance.take(len(piece))
         except PushdError as error:
@@ -234,66 +244,22 @@ class RequestReader:
         self._request = None
         self._head_done = False
         self._head_bytes = 0
+        self._chunks = None
         self.expects_continue = False
         self.ready.append(request)
 
-    # -- checks ----------------------------------------------------------------------------------
-
-    def _check_head(self, request: Request) -> None:
-        parser = self._parser
-        request.method = parser.get_method()
-        version = parser.get_http_version()
-        headers = request.headers
-        if request.method not in METHODS:
-            raise BadRequest("This method is not served here.")
-        if version not in ("1.1", "1.0"):
-            raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are served here.")
-        if not _TARGET.fullmatch(request.target):
-            raise BadRequest("The request target must be a path, in visible ASCII.")
-        if version == "1.1" and not headers.get(b"host"):
-            raise BadRequest("The Host header is missing.")
-        request.keep_alive = version == "1.1" and parser.should_keep_alive()
-        _check_upgrade(request)
-        if request.upgrade:
-            if not parser.should_upgrade():
-                raise BadRequest("An upgrade needs 'Connection: Upgrade'.")
-            request.keep_alive = False  # if it is not taken: what follows it has no one reading
-
     def _limit_body(self, request: Request) -> int:
-        headers = request.headers
-        length = headers.get(b"content-length")
-        coding = headers.get(b"transfer-encoding")
-        if coding is not None:
-            if length is not None or coding.lower() != b"chunked":
-                raise BadRequest("Transfer-Encoding must be 'chunked' alone, without a length.")
-        elif length is None or length == b"0":
+        """How many bytes the body may have. Raises what refuses it."""
+        self._length = length = body_length(request)
+        if length == 0:
             return 0
-        elif not (length.isdigit() and len(length) <= 15):
-            raise BadRequest("Content-Length must be a plain number.")
+        if length is None:
+            if not self._carefully:
+                # What announces chunks was looked for in the two ways that anybody writes it.
+                raise BadRequest("Transfer-Encoding must be written 'chunked'.")
+            self._chunks = Chunks()
         most = self._body_limit(request)
-        if length is not None and int(length) > most:
-            raise _too_large(most)
-        expect = headers.get(b"expect")
-        if expect is not None:
-            if expect.lower() != b"100-continue":
-                raise BadRequest("The only Expect that is served is 100-continue.")
-            self.expects_continue = True
+        if length is not None and length > most:
+            raise body_too_large(most)
+        self.expects_continue = expects_continue(request)
         return most
-
-
-def _too_large(most: int) -> TooLarge:
-    return TooLarge(f"The body may have {most} bytes here.")
-
-
-def _check_upgrade(request: Request) -> None:
-    wanted = request.headers.get(b"upgrade")
-    if wanted is None:
-        return
-    if wanted.lower() != b"websocket" or request.method != b"GET":
-        raise BadRequest("The only upgrade that is served is a GET to a WebSocket.")
-    if (
-        b"transfer-encoding" in request.headers
-        or request.headers.get(b"content-length", b"0") != b"0"
-    ):
-        raise BadRequest("An upgrade must not have a body.")
-    request.upgrade = True

@@ -23,6 +23,7 @@ from pushd.front.request import Request
 from pushd.handover import HandoverStream
 from pushd.hub import Hub
 from pushd.ws.session import WebSocketSession, serve_session
+from pushd.ws.telling import TellingConnection
 
 SUBPROTOCOL = "pushd.v1"
 TOKEN_PREFIX = "bearer."
@@ -159,6 +160,7 @@ def _forget_handshake(websocket: WebSocketConnection) -> None:
     """
     inner = websocket._wsproto.connection
     if inner is not None:
+        inner.__class__ = TellingConnection
         websocket._wsproto = inner  # type: ignore[assignment]
 
 

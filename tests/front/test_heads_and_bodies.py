@@ -101,9 +101,9 @@ async def test_a_body_in_chunks(server: Server, sizes: tuple[int, ...], coding: 
         assert message["data"] == {"text": "in chunks"}
 
 
-async def test_trailers_and_chunk_extensions_change_nothing(server: Server) -> None:
+async def test_trailers_change_nothing(server: Server) -> None:
     trailer = b"Authorization: Bearer nobody\r\nHost: b\r\nX: 1\r\n"
-    body = chunked(b'{"data":1}', 4, trailer=trailer).replace(b"4\r\n", b'4;name="value"\r\n', 1)
+    body = chunked(b'{"data":1}', 4, trailer=trailer)
     async with server.peer() as peer:
         await peer.write(post(body, {"Transfer-Encoding": "chunked"}) + request("GET", "/healthz"))
         assert (await peer.answer()).status == 201
