@@ -25,12 +25,48 @@ class Holder(msgspec.Struct):
     host: str
     since: str
     listen: str = ""
+    doing: str = ""
+
+    def __str__(self) -> str:
+        what = f", listening on {self.listen}" if self.listen else ""
+        what += f", doing a {self.doing}" if self.doing else ""
+        return f"process {self.pid} on {self.host} since {self.since}{what}"
+
+
+def read_holder(directory: Path) -> Holder | None:
+    """Who says that it has the lock. None: nobody says so; yet somebody may hold it."""
+    try:
+        return msgspec.json.decode((directory / LOCK).read_bytes()[:_MAX_RECORD], type=Holder)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _shown(holder: Holder | None) -> str:
+    if holder is None or _is_gone(holder):
+        # Who only reads a log that is not served locks it without a word.
+        return "another process, which has not written yet who it is (or a backup of it is made)"
+    return str(holder)
+
+
+def _is_gone(holder: Holder) -> bool:
+    if holder.host != socket.gethostname():
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class LockFile:
-    """Held from construction to ``release()`` or to the end of the process, however it ends."""
+    """Held from construction to ``release()`` or to the end of the process, however it ends.
 
-    def __init__(self, directory: Path, listen: str) -> None:
+    ``listen`` and ``doing`` are only told to those who are refused.
+    """
+
+    def __init__(self, directory: Path, listen: str = "", doing: str = "") -> None:
         path = directory / LOCK
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -40,7 +76,7 @@ class LockFile:
             ) from error
         try:
             self._lock(path)
-            self._write(listen)
+            self._write(listen, doing)
         except BaseException:
             os.close(self._fd)
             raise
@@ -50,26 +86,17 @@ class LockFile:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotStart(
-                f"The log in {path.parent} is in use by {self._holder()}. Stop that one first,"
-                " or give this one a directory of its own (--data)."
+                f"The log in {path.parent} is in use by {_shown(read_holder(path.parent))}. Stop"
+                " that one first, or give this one a directory of its own (--data)."
             ) from None
         except OSError as error:
             raise CannotStart(
                 f"{path} cannot be locked: {error.strerror}. Put the data on a local disk."
             ) from error
 
-    def _holder(self) -> str:
-        try:
-            record = os.pread(self._fd, _MAX_RECORD, 0)
-            holder = msgspec.json.decode(record, type=Holder)
-        except (OSError, msgspec.DecodeError):
-            return "another process, which has not written yet who it is"
-        listen = f", listening on {holder.listen}" if holder.listen else ""
-        return f"process {holder.pid} on {holder.host} since {holder.since}{listen}"
-
-    def _write(self, listen: str) -> None:
+    def _write(self, listen: str, doing: str) -> None:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        record = Holder(os.getpid(), socket.gethostname(), since, listen)
+        record = Holder(os.getpid(), socket.gethostname(), since, listen, doing)
         # A full disk must not stop a start that frees space; the record is only a courtesy.
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
