@@ -22,6 +22,8 @@ SINGLE = frozenset(
 )
 _TARGET = re.compile(rb"/[\x21-\x7e]*").fullmatch
 MAX_LENGTH_DIGITS = 15
+# The ways that anybody writes it: the reader looks for these words before it parses.
+CHUNKED = frozenset({b"chunked", b"Chunked", b"CHUNKED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def body_length(request: Request) -> int | None:
     length = request.headers.get(b"content-length")
     coding = request.headers.get(b"transfer-encoding")
     if coding is not None:
-        if length is not None or coding.lower() != b"chunked":
+        if length is not None or coding not in CHUNKED:
             raise BadRequest("Transfer-Encoding must be 'chunked' alone, without a length.")
         return None
     if length is None:

@@ -254,9 +254,7 @@ class RequestReader:
         if length == 0:
             return 0
         if length is None:
-            if not self._carefully:
-                # What announces chunks was looked for in the two ways that anybody writes it.
-                raise BadRequest("Transfer-Encoding must be written 'chunked'.")
+            assert self._carefully
             self._chunks = Chunks()
         most = self._body_limit(request)
         if length is not None and length > most:

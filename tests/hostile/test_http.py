@@ -1,10 +1,14 @@
-"""Bytes that are no request, or one with two readings: refused, closed, and nothing else harmed."""
+"""HTTP: what is no request or has two readings, bodies that lie, and odd ones that are right."""
 
 from __future__ import annotations
 
+import gzip
+import socket
+
 import pytest
 
-from tests.support.app import KEY, Server
+from tests.hostile.node import Node, serves_on
+from tests.support.app import KEY
 from tests.support.http import request
 
 PULL = "/v1/channels/news/messages?after=0"
@@ -79,6 +83,18 @@ BAD: dict[str, tuple[bytes, int]] = {
         400,
     ),
     "expect something else": (post("Content-Length: 10\r\nExpect: 200-ok\r\n", ""), 400),
+    "chunk extension": (post(CHUNKED, "2;a=b\r\n{}\r\n0\r\n\r\n"), 400),
+    "chunk extension without a value": (post(CHUNKED, "2;a\r\n{}\r\n0\r\n\r\n"), 400),
+    "quoted chunk extension": (post(CHUNKED, '2;a="\r\n{}\r\n0\r\n\r\n'), 400),
+    "extension of the last chunk": (post(CHUNKED, "2\r\n{}\r\n0;a=b\r\n\r\n"), 400),
+    "blank behind a chunk size": (post(CHUNKED, "2 \r\n{}\r\n0\r\n\r\n"), 400),
+    "blank before a chunk size": (post(CHUNKED, " 2\r\n{}\r\n0\r\n\r\n"), 400),
+    "chunk size 0x2": (post(CHUNKED, "0x2\r\n{}\r\n0\r\n\r\n"), 400),
+    "empty chunk size": (post(CHUNKED, "\r\n{}\r\n0\r\n\r\n"), 400),
+    "data behind a chunk": (post(CHUNKED, "2\r\n{}}\r\n0\r\n\r\n"), 400),
+    "bare lf at the end of chunks": (post(CHUNKED, "2\r\n{}\r\n0\r\n\n"), 400),
+    "a trailer that is none": (post(CHUNKED, "2\r\n{}\r\n0\r\nX Y\r\n\r\n"), 400),
+    "mixed spelling of chunked": (post("Transfer-Encoding: cHuNkEd\r\n", "0\r\n\r\n"), 400),
     "h2c": (
         get(headers="Host: a\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"),
         400,
@@ -119,11 +135,17 @@ BAD: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_refused_and_closed(server: Server, name: str) -> None:
+@pytest.mark.parametrize("split", [False, True], ids=["at once", "split"])
+async def test_refused_and_closed(node: Node, name: str, split: bool) -> None:
+    """``split``: within the blank line, where a reader that looks for it could be fooled."""
     data, status = BAD[name]
-    async with server.peer() as peer, server.peer() as other:
+    async with node.peer() as peer, node.peer() as other:
         assert (await other.ask("GET", "/healthz")).status == 200
-        await peer.write(data)
+        at = data.find(b"\r\n\r\n") + 3 if split and len(data) < 4096 else 0
+        if at > 2:
+            await peer.write(data[:at])
+            assert (await other.ask("GET", "/healthz")).status == 200
+        await peer.write(data[max(at, 0) :])
         answer = await peer.answer()
         assert answer.status == status, answer.json
         assert answer.code == ("bad_request" if status == 400 else "too_large")
@@ -131,4 +153,77 @@ async def test_refused_and_closed(server: Server, name: str) -> None:
         await peer.write(request("GET", "/healthz"))
         assert await peer.is_closed(), "what follows has no one reading"
         assert (await other.ask("GET", "/healthz")).status == 200
-    assert "news" not in server.hub.log.heads
+
+
+async def test_nothing_of_all_that_was_stored(node: Node) -> None:
+    answer = await node.pull("news", KEY, after=0)
+    assert (answer.json["epoch"], answer.json["messages"]) == ("none", [])
+
+
+BOMB = gzip.compress(b" " * 10_000_000)
+CUT: dict[str, bytes] = {
+    "in the head": post("Content-Length: 10\r\n", "")[:-4],
+    "in the body": post("Content-Length: 10\r\n", '{"data":'),
+    "before a chunk": post(CHUNKED, ""),
+    "in a chunk": post(CHUNKED, "a\r\n{"),
+    "behind a chunk": post(CHUNKED, 'a\r\n{"data":1}\r\n'),
+    "in the last line": post(CHUNKED, 'a\r\n{"data":1}\r\n0\r\n'),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+async def test_a_body_that_is_cut_off_stores_nothing(node: Node, name: str) -> None:
+    async with node.peer() as peer:
+        await peer.write(CUT[name])
+        await peer.end()
+        assert await peer.is_closed()
+    await test_nothing_of_all_that_was_stored(node)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "identity, gzip"])
+async def test_a_compressed_body_is_never_unpacked(node: Node, coding: str) -> None:
+    headers = f"Content-Length: {len(BOMB)}\r\nContent-Encoding: {coding}\r\n"
+    answer = await node.send(post(headers, "") + BOMB)
+    assert (answer.status, answer.code) == (400, "bad_request")
+
+
+RIGHT: dict[str, bytes] = {
+    "length": post("Content-Length: 10\r\n"),
+    "chunked": post(CHUNKED, 'A\r\n{"data":1}\r\n0\r\n\r\n'),
+    "CHUNKED": post("Transfer-Encoding: CHUNKED\r\n", 'a\r\n{"data":1}\r\n000\r\n\r\n'),
+    "chunks of one": post(CHUNKED, "".join(f"1\r\n{c}\r\n" for c in '{"data":1}') + "0\r\n\r\n"),
+    "trailers": post(CHUNKED, '0a\r\n{"data":1}\r\n0\r\nX: 1\r\nHost: b\r\n\r\n'),
+    "blank lines in the data": post(CHUNKED, '12\r\n{"data":1\r\n\r\n\r\n\r\n}\r\n0\r\n\r\n'),
+    "the word in a body": post("Content-Length: 18\r\n", '{"data":"chunked"}'),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+async def test_odd_but_right_ones_are_served_in_any_pieces(
+    node: Node, name: str, step: int
+) -> None:
+    """Twice, so that what follows a body is seen to begin where it ends."""
+    data = RIGHT[name].replace(b"/news/", b"/odd/") * 2 + request("GET", "/healthz")
+    async with node.peer() as peer:
+        peer.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(data), step):
+            await peer.write(data[at : at + step])
+        assert (await peer.answer()).status == 201
+        assert (await peer.answer()).status == 201
+        assert (await peer.answer()).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/stats", "/nowhere", "/v1/ws"])
+async def test_a_second_request_of_the_other_engine(node: Node, path: str) -> None:
+    """Behind a hot one, and a hot one behind it: nobody gets an answer that is not theirs."""
+    hot, other = request("GET", "/healthz"), request("GET", path, token=KEY)
+    async with node.peer() as peer:
+        await peer.write(hot + other + hot)
+        assert (await peer.answer()).json == {"status": "ok"}
+        answer = await peer.answer()
+        assert answer.status < 500
+        if path != "/v1/ws":
+            assert answer.headers["connection"] == "close"
+            assert await peer.is_closed()
+    await serves_on(node)
