@@ -17,6 +17,7 @@ from pushd.hub import Hub
 from pushd.inboxes import Inboxes
 from pushd.log import Log, LogOptions
 from pushd.metrics import Counters
+from pushd.notices import Notices
 from pushd.outgoing import Flusher
 from pushd.publish import Publisher
 from pushd.pull import Access, Pulls
@@ -67,6 +68,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     responses = Responses()
     tails = Tails(settings.tail_cache, settings.tail_messages)
     inboxes = Inboxes()
+    notices = Notices(wheel, settings.poll_grace)
     return Hub(
         settings=settings,
         node_id=settings.node_id,
@@ -80,6 +82,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         flusher=Flusher(services, settings.write_timeout, counters),
         tails=tails,
         inboxes=inboxes,
+        notices=notices,
         pulls=Pulls(log, tails, fanout, wheel, responses, counters, settings.max_pull_bytes),
         publisher=Publisher(log, public, settings.max_body, settings.max_targets),
         sessions=Sessions(
@@ -88,6 +91,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
             access,
             wheel,
             inboxes,
+            notices,
             counters,
             settings.max_connections_per_user,
             settings.max_channels_per_session,

@@ -18,6 +18,7 @@ from pushd.fanout import Fanout
 from pushd.inboxes import Inboxes
 from pushd.log import Advance, Log
 from pushd.metrics import Counters
+from pushd.notices import Notices
 from pushd.outgoing import Flusher
 from pushd.publish import Publisher
 from pushd.pull import Access, Pulls
@@ -44,6 +45,7 @@ class Hub:
     bodies: Allowance
     tails: Tails
     inboxes: Inboxes
+    notices: Notices
     pulls: Pulls
     publisher: Publisher
     sessions: Sessions

@@ -18,13 +18,14 @@ from pushd.core.names import check_channel
 from pushd.core.permissions import Identity
 from pushd.core.positions import NO_EPOCH, START, Cursor, parse_cursor
 from pushd.core.pulling import Position, resolve
-from pushd.core.topics import Subscription
+from pushd.core.topics import Link, Subscription
 from pushd.core.wheel import Expiring, TimingWheel
-from pushd.errors import Overloaded, PushdError, TooLarge
+from pushd.errors import BadRequest, Overloaded, PushdError, TooLarge
 from pushd.fanout import Fanout
 from pushd.inboxes import Inboxes
 from pushd.log import Log, Marks
 from pushd.metrics import Counters
+from pushd.notices import Notices
 from pushd.outgoing import Outgoing
 from pushd.pull import Access
 
@@ -35,6 +36,7 @@ class Session(Expiring):
     """One live connection of one user and device. Transports derive from it."""
 
     transport = "none"
+    subscription: type[Subscription] = Subscription  # how fan-out sees it
     __slots__ = (
         "address",
         "device",
@@ -63,6 +65,11 @@ class Session(Expiring):
         self.subscriptions: dict[str, Subscription] = {}
         self.pending: list[Subscription] = []
 
+    @property
+    def link(self) -> Link:
+        """Where hints go."""
+        return self.out
+
     def expire(self) -> None:
         """The wheel found the deadline passed: heartbeat missed or token run out."""
         raise NotImplementedError
@@ -75,6 +82,10 @@ class Session(Expiring):
         """Write a frame of which each matters (no hint)."""
         raise NotImplementedError
 
+    def tell(self, type_: str, **members: Any) -> None:
+        """``send`` in the transport's own bytes."""
+        self.send(frame(type_, **members))
+
 
 class Sessions:
     """The registry, and what all transports' sessions do alike. Used on the Trio loop only."""
@@ -86,11 +97,13 @@ class Sessions:
         access: Access,
         wheel: TimingWheel[Expiring],
         inboxes: Inboxes,
+        notices: Notices,
         counters: Counters,
         max_per_user: int,
         max_channels: int,
     ) -> None:
         self.inboxes = inboxes
+        self._notices = notices
         self._counters = counters
         self.by_id: dict[str, Session] = {}
         self.by_user: dict[str, dict[str, Session]] = {}
@@ -173,7 +186,9 @@ class Sessions:
         for channel in channels:
             subscription = session.subscriptions.get(channel)
             if subscription is None:
-                subscription = self._fanout.subscribe(channel, session.out, session.pending)
+                subscription = self._fanout.subscribe(
+                    channel, session.link, session.pending, session.subscription
+                )
                 session.subscriptions[channel] = subscription
             head = self._log.heads.get(channel)
             at = Position(NO_EPOCH, 1, 0)
@@ -188,7 +203,7 @@ class Sessions:
         for session in self.of_user(user):
             if session.greeted and len(session.subscriptions) < self._max_channels:
                 heads = self.follow(session, [channel], {}, {})
-                session.send(frame("subscribed", heads=heads, denied=[]))
+                session.tell("subscribed", heads=heads, denied=[])
 
     def unfollow(self, session: Session, channels: Iterable[str]) -> list[str]:
         """Stop hints; returns the channels that were followed."""
@@ -218,12 +233,26 @@ class Sessions:
                     self._log.record_delivered(identity.user, device, channel, cursor)
         return refused
 
-    def read(self, identity: Identity, channel: str, text: str, now: float) -> Cursor:
-        """Set the user's read mark. The user's other sessions are told by the caller."""
+    def read(
+        self,
+        identity: Identity,
+        channel: str,
+        text: str,
+        now: float,
+        device: str | None = None,
+        teller: Session | None = None,
+    ) -> None:
+        """Set the user's read mark, and tell the user's other sessions and polling devices."""
         cursor = self._checked(identity, channel, text, now)
-        if identity.user is not None and cursor.seq:
-            self._log.record_read(identity.user, channel, cursor)
-        return cursor
+        user = identity.user
+        if user is None:
+            raise BadRequest("Read marks belong to users; a service has none.")
+        if cursor.seq:
+            self._log.record_read(user, channel, cursor)
+        for session in self.of_user(user):
+            if session is not teller and session.greeted:
+                session.tell("read", channel=channel, cursor=str(cursor))
+        self._notices.read(user, device, channel, str(cursor))
 
     def _checked(self, identity: Identity, channel: str, text: str, now: float) -> Cursor:
         """A cursor that names a position of the channel as it is. Raises Reset, Forbidden."""

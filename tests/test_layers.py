@@ -20,11 +20,11 @@ import pytest
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"core", "settings", "logs", "metrics"}),
-    frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout"})
+    frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout", "notices"})
     | frozenset({"tokens", "keysets", "keysource", "revocations"}),
     frozenset({"publish", "pull", "multianswer", "sessions", "auth"}),
     frozenset({"hub"}),
-    frozenset({"front", "ws", "web", "reaper"}),
+    frozenset({"live", "front", "ws", "sse", "web", "reaper"}),
     frozenset({"build", "shutdown", "server"}),
     frozenset({"cli"}),
 )
@@ -49,8 +49,9 @@ ONLY_KNOWN_BY: dict[str, frozenset[str]] = {
     "hypercorn": frozenset({"web"}),
     "redis": frozenset({"cluster"}),
     "httptools": frozenset({"front"}),
-    "httpx": frozenset({"client"}),
-    "jwt": frozenset({"tokens"}),
+    "httpx": frozenset({"client", "keysource"}),
+    "jwt": frozenset({"keysets"}),
+    "cryptography": frozenset({"keysets"}),
     "prometheus_client": frozenset({"metrics"}),
     "click": frozenset({"cli"}),
     "rich": frozenset({"cli"}),

@@ -19,6 +19,7 @@ from pushd.fanout import Fanout, FanoutOptions
 from pushd.inboxes import Inboxes
 from pushd.log import Head, Marks
 from pushd.metrics import Counters
+from pushd.notices import Notices
 from pushd.pull import Access
 from pushd.sessions import Session, Sessions
 
@@ -74,6 +75,7 @@ class World:
             Access(frozenset({"lobby"})),
             self.wheel,
             self.inboxes,
+            Notices(self.wheel, 60.0),
             Counters(),
             max_per_user=3,
             max_channels=4,

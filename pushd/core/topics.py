@@ -21,7 +21,8 @@ GONE: Mark = ("~", MAX_SEQ)  # above every mark: nothing more is ever sent
 class Link(Protocol):
     """The outgoing side of one connection, as fan-out sees it."""
 
-    hold: bool
+    @property
+    def hold(self) -> bool: ...
 
     def write(self, data: bytes) -> bool: ...
 

@@ -106,14 +106,9 @@ class FrameHandlers:
 
     def _read(self, asked: Read) -> None:
         session = self._session
-        sessions = session.hub.sessions
-        cursor = sessions.read(session.identity, asked.channel, asked.cursor, time.time())
-        if session.user is None:
-            raise BadRequest("Read marks belong to users; a service has none.")
-        told = frame("read", channel=asked.channel, cursor=str(cursor))
-        for other in sessions.of_user(session.user):
-            if other is not session:
-                other.send(told)
+        session.hub.sessions.read(
+            session.identity, asked.channel, asked.cursor, time.time(), session.device, session
+        )
 
     def _publish(self, asked: Publish, text: str) -> None:
         """The frame's id is also the message's, unless it has one: so a retry stores once."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-import socket
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
@@ -16,8 +14,7 @@ from pushd.core.permissions import Identity
 from pushd.errors import BadRequest, NotReady, PushdError
 from pushd.handover import HandoverStream
 from pushd.hub import Hub
-from pushd.log import Marks
-from pushd.sessions import Session
+from pushd.live import LiveSession
 from pushd.ws.frames import FrameHandlers
 
 if TYPE_CHECKING:
@@ -29,18 +26,15 @@ CLOSE_S = 5.0  # for the peer to answer a close, and the least that a bye takes 
 log = structlog.get_logger("pushd.ws")
 
 
-class WebSocketSession(Session):
+class WebSocketSession(LiveSession):
     """Frames go out through ``out`` as ready bytes; the library reads, and does control frames."""
 
     transport = "websocket"
     __slots__ = (
-        "_closing",
         "_handlers",
         "_nursery",
         "_stream",
         "_websocket",
-        "ended",
-        "hub",
         "pinged",
     )
 
@@ -54,70 +48,35 @@ class WebSocketSession(Session):
         websocket: WebSocketConnection,
         nursery: trio.Nursery,
     ) -> None:
-        super().__init__(identity, device, connection.out, connection.address)
-        self.hub = hub
+        super().__init__(hub, identity, device, connection.out, connection.address)
         self.pinged = False
         self._stream = stream
         self._websocket = websocket
         self._nursery = nursery
-        self._closing = False
-        self.ended = False
         self._handlers = FrameHandlers(self)
 
     # -- life --------------------------------------------------------------------------------
 
-    async def greet(self, channels: list[str]) -> None:
-        """Hello with all heads, before every hint. Raises Overloaded."""
-        hub = self.hub
-        hub.sessions.open(self)
-        # Hints are small: what the kernel would buffer for a peer that does not read is waste.
-        self.out.sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_SNDBUF, hub.settings.outgoing_buffer // 2
-        )
+    async def opened(self, channels: list[str]) -> None:
+        """Until hello is out. Raises Overloaded."""
+        over = trio.Event()
+        failed: list[PushdError] = []
+
+        def done(error: PushdError | None) -> None:
+            if error is not None:
+                failed.append(error)
+            over.set()
+
         self._stream.on_bytes = self._heard
-        hub.wheel.arm(self, self._next_deadline())
-        wanted = [*hub.sessions.own_channels(self.user), *channels]
-        good, denied = hub.sessions.allowed(self, wanted)
-        marks = await self._load_marks(good)
-        if self._closing:
-            return  # said goodbye meanwhile
-        # An inbox may have come into being meanwhile; what is found here has no marks yet.
-        good += [name for name in hub.sessions.own_channels(self.user) if name not in wanted]
-        heads = hub.sessions.follow(self, good, {}, marks)
-        settings = hub.settings
-        hello = frame(
-            "hello",
-            session=self.id,
-            user=self.user,
-            device=self.device,
-            node=hub.node_id,
-            heads=heads,
-            denied=denied,
-            more=False,
-            heartbeat_s=settings.heartbeat_interval,
-            pull={"interval_s": settings.pull_interval, "jitter_ms": 0},
-        )
-        self.out.write(hello)
+        self.open(channels, done)
+        await over.wait()  # the reader's jobs always end
+        if failed:
+            raise failed[0]
+
+    def greet(self, heads: dict[str, dict[str, Any]], denied: list[dict[str, str]]) -> None:
+        interval = self.hub.settings.heartbeat_interval
+        self.out.write(frame("hello", **self.hello(heads, denied, interval)))
         self.out.on_drained = self._drained
-        self.greeted = True
-
-    async def _load_marks(self, channels: list[str]) -> dict[str, Marks]:
-        if self.user is None:
-            return {}
-        loaded = trio.Event()
-        result: list[dict[str, Marks] | PushdError] = []
-
-        def done(marks: dict[str, Marks] | PushdError) -> None:
-            result.append(marks)
-            loaded.set()
-
-        # The reader's jobs always end, with marks or an error.
-        self.hub.log.load_marks(self.user, self.device, channels, done)
-        await loaded.wait()
-        marks = result[0]
-        if isinstance(marks, PushdError):
-            raise marks
-        return marks
 
     async def receive(self) -> None:
         """Handle frames until the connection closes."""
@@ -141,19 +100,9 @@ class WebSocketSession(Session):
 
     # -- the outgoing side -------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
-        """A peer that asks and asks and takes no answers is cut at the buffer's bound."""
-        if self._closing:
-            return
-        tail = self.out.tail_bytes
-        if tail and tail + len(data) > self.hub.settings.outgoing_buffer:
-            self.out.abort()
-            return
-        self.out.write(data)
-
     def _drained(self) -> None:
         self._stream.drained()
-        self.hub.fanout.flush(self.pending)
+        self.flush()
 
     # -- deadlines ---------------------------------------------------------------------------
 
@@ -164,24 +113,20 @@ class WebSocketSession(Session):
         if len(self._websocket._message_parts) > MAX_FRAGMENTS:
             self.bye(1009, "too many fragments")
 
-    def _next_deadline(self) -> float:
-        """When to look again: at the ping, the reaping, or the token's end, on Trio's clock."""
+    def next_deadline(self) -> float:
+        """At the ping, the reaping, or the token's end."""
         settings = self.hub.settings
         silence = settings.heartbeat_timeout
         if not self.pinged:
             silence = (settings.heartbeat_interval + settings.heartbeat_timeout) / 2
-        deadline = self.last_seen + silence
-        if self.identity.expires is not None:
-            left = self.identity.expires - time.time()
-            deadline = min(deadline, trio.current_time() + max(left, 0.0))
-        return deadline
+        return min(self.last_seen + silence, self.token_deadline())
 
     def expire(self) -> None:
         if self.ended:
             return  # in the same tick
         now = trio.current_time()
         settings = self.hub.settings
-        if self.identity.expires is not None and self.identity.expires <= time.time():
+        if self.token_expired():
             self.bye(4001, "token_expired")
             return
         if now - self.last_seen >= settings.heartbeat_timeout:
@@ -194,20 +139,16 @@ class WebSocketSession(Session):
             self.pinged = True
             if not self.out.hold:
                 self.out.write(PING)
-        self.hub.wheel.arm(self, self._next_deadline())
-
-    def rearm(self) -> None:
-        """The identity changed: its end may be sooner or later."""
-        self.hub.wheel.arm(self, self._next_deadline())
+        self.rearm()
 
     # -- the end -----------------------------------------------------------------------------
 
     def bye(self, code: int, reason: str, retry_after_ms: int = 0) -> None:
-        if self._closing or self.ended:
+        if self.closing or self.ended:
             return
         self.out.write(bye_frame(code, reason, retry_after_ms))
         self.out.cork()  # no hint after the bye
-        self._closing = True
+        self.closing = True
         self._nursery.start_soon(self._close, code, reason)
 
     async def _close(self, code: int, reason: str) -> None:
@@ -223,7 +164,7 @@ async def serve_session(session: WebSocketSession, channels: list[str]) -> None:
         try:
             if not hub.ready:
                 raise NotReady("The server is stopping.", retry_after=1)
-            await session.greet(channels)
+            await session.opened(channels)
         except PushdError as error:
             code = {503: 1013}.get(error.status, 1011)
             jitter = 1 + random.random()
@@ -234,5 +175,4 @@ async def serve_session(session: WebSocketSession, channels: list[str]) -> None:
     except ConnectionClosed:
         pass
     finally:
-        session.ended = True
-        hub.sessions.close(session)
+        session.forget()

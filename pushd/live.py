@@ -1,0 +1,133 @@
+"""What sessions of all transports do alike: the opening, hello, bounded writes, the token's end."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+import trio
+
+from pushd.core.permissions import Identity
+from pushd.errors import PushdError
+from pushd.hub import Hub
+from pushd.log import Marks
+from pushd.outgoing import Outgoing
+from pushd.sessions import Session
+
+log = structlog.get_logger("pushd.sessions")
+
+
+class LiveSession(Session):
+    """One connection's session. ``closing`` from its bye, ``ended`` once it is forgotten."""
+
+    __slots__ = ("closing", "ended", "hub")
+
+    def __init__(
+        self, hub: Hub, identity: Identity, device: str | None, out: Outgoing, address: str
+    ) -> None:
+        super().__init__(identity, device, out, address)
+        self.hub = hub
+        self.closing = False
+        self.ended = False
+
+    # -- the opening ---------------------------------------------------------------------------
+
+    def open(self, channels: list[str], done: Callable[[PushdError | None], None]) -> None:
+        """Register, load the marks, ``greet``; then ``done``. Raises Overloaded."""
+        hub = self.hub
+        hub.sessions.open(self)
+        # Hints are small: what the kernel would buffer for a peer that does not read is waste.
+        self.out.sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, hub.settings.outgoing_buffer // 2
+        )
+        self.rearm()
+        wanted = [*hub.sessions.own_channels(self.user), *channels]
+        good, denied = hub.sessions.allowed(self, wanted)
+
+        def loaded(marks: dict[str, Marks] | PushdError) -> None:
+            if isinstance(marks, PushdError):
+                done(marks)
+                return
+            try:
+                if not self.closing and not self.ended:
+                    # An inbox may have come into being meanwhile; it has no marks yet.
+                    own = hub.sessions.own_channels(self.user)
+                    new = [name for name in own if name not in wanted]
+                    self.greet(hub.sessions.follow(self, [*good, *new], {}, marks), denied)
+                    self.greeted = True
+            except Exception:
+                log.exception("a session could not be greeted")
+                done(PushdError("The server failed to open this session."))
+            else:
+                done(None)
+
+        if self.user is None:
+            loaded({})
+        else:
+            hub.log.load_marks(self.user, self.device, good, loaded)
+
+    def greet(self, heads: dict[str, dict[str, Any]], denied: list[dict[str, str]]) -> None:
+        """Say hello. From this turn on hints may follow."""
+        raise NotImplementedError
+
+    def hello(
+        self, heads: dict[str, dict[str, Any]], denied: list[dict[str, str]], heartbeat_s: float
+    ) -> dict[str, Any]:
+        """What hello says, on every transport."""
+        return {
+            "session": self.id,
+            "user": self.user,
+            "device": self.device,
+            "node": self.hub.node_id,
+            "heads": heads,
+            "denied": denied,
+            "more": False,
+            "heartbeat_s": heartbeat_s,
+            "pull": {"interval_s": self.hub.settings.pull_interval, "jitter_ms": 0},
+        }
+
+    # -- the outgoing side -----------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """A peer that asks and asks and takes no answers is cut at the buffer's bound."""
+        if self.closing:
+            return
+        tail = self.out.tail_bytes
+        if tail and tail + len(data) > self.hub.settings.outgoing_buffer:
+            self.out.abort()
+            return
+        self.link.write(data)
+
+    def flush(self) -> None:
+        """The socket takes more: the newest of what was only marked."""
+        self.hub.fanout.flush(self.pending)
+
+    # -- deadlines -------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float:
+        """When the wheel shall look again, on Trio's clock."""
+        raise NotImplementedError
+
+    def rearm(self) -> None:
+        """Something changed: the next deadline may be sooner or later."""
+        self.hub.wheel.arm(self, self.next_deadline())
+
+    def token_deadline(self) -> float:
+        """When the token runs out, on Trio's clock."""
+        if self.identity.expires is None:
+            return math.inf
+        return trio.current_time() + max(self.identity.expires - time.time(), 0.0)
+
+    def token_expired(self) -> bool:
+        return self.identity.expires is not None and self.identity.expires <= time.time()
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """The connection is over."""
+        self.ended = True
+        self.hub.sessions.close(self)
