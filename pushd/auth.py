@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 
 from pushd.core.permissions import SCOPES, Identity, check_pattern, may_publish, may_read
 from pushd.errors import BadRequest, BadSetting, Unauthorized
+from pushd.keysets import JwtKey, fingerprint
+from pushd.revocations import Standing
 from pushd.tokens import (
     MAX_CREDENTIAL_CHARS,
-    JwtKey,
+    KeySource,
     TokenVerifier,
     check_expiry,
     mint_token,
@@ -49,15 +51,43 @@ class Authenticator:
         jwt_keys: Sequence[JwtKey],
         public_namespaces: frozenset[str] = frozenset(),
         max_cached: int = 50_000,
+        *,
+        sources: Sequence[KeySource] = (),
+        standing: Standing | None = None,
     ) -> None:
         """Raise BadSetting for a key that is malformed or has the name or kid of another."""
         self.public_namespaces = public_namespaces
-        self._services = [_service(key) for key in keys]
-        if len({key.name for key in keys}) != len(keys):
-            raise BadSetting("Two API keys have the same name.")
-        self._verifier = TokenVerifier(jwt_keys)
+        self.standing = Standing() if standing is None else standing
         self._cache: OrderedDict[bytes, Identity] = OrderedDict()
         self._max_cached = max_cached
+        self.install(keys, jwt_keys, sources)
+
+    def install(
+        self,
+        keys: Sequence[ApiKey],
+        jwt_keys: Sequence[JwtKey],
+        sources: Sequence[KeySource] = (),
+    ) -> None:
+        """Have these keys and no others from now on. Raises BadSetting, and nothing changes."""
+        services = [_service(key) for key in keys]
+        if len({key.name for key in keys}) != len(keys):
+            raise BadSetting("Two API keys have the same name.")
+        self._verifier = TokenVerifier(jwt_keys, sources)
+        self._services = services
+        self._learn_fingerprints()
+
+    def keys_changed(self) -> None:
+        """A source has other keys now: tokens of those that went count no longer."""
+        self._verifier.index()
+        self._learn_fingerprints()
+
+    def _learn_fingerprints(self) -> None:
+        own = frozenset(identity.key for _, identity in self._services)
+        self.standing.replace_keys(own | self._verifier.fingerprints)
+
+    @property
+    def sources(self) -> tuple[KeySource, ...]:
+        return self._verifier.sources
 
     @property
     def weaknesses(self) -> list[str]:
@@ -67,7 +97,8 @@ class Authenticator:
     def identify(self, credential: str, now: float) -> Identity:
         """Whose credential this is. ``now``: Unix seconds.
 
-        Raises Unauthorized, or TokenExpired for a token that was good until its ``exp``.
+        Raises Unauthorized, TokenExpired for a token that was good until its ``exp``, or NotReady
+        while keys are fetched among which its own may be.
         """
         if len(credential) > MAX_CREDENTIAL_CHARS:
             raise Unauthorized(f"The credential is longer than {MAX_CREDENTIAL_CHARS} characters.")
@@ -78,6 +109,9 @@ class Authenticator:
         if raw.count(b".") != 2:
             return self._identify_service(digest)
         identity = self._cache.get(digest)
+        if identity is not None and identity.key not in self.standing.keys:
+            del self._cache[digest]  # another key may vouch for it as well
+            identity = None
         if identity is None:
             identity = self._verifier.verify(credential, now)
             self._cache[digest] = identity
@@ -86,13 +120,14 @@ class Authenticator:
         else:
             self._cache.move_to_end(digest)
             check_expiry(identity.expires or 0, now)
+        self.standing.check(identity, now)
         return identity
 
     def may_read(self, identity: Identity, channel: str) -> bool:
         return may_read(identity, channel, self.public_namespaces)
 
     def may_publish(self, identity: Identity, channel: str) -> bool:
-        return may_publish(identity, channel, self.public_namespaces)
+        return may_publish(identity, channel)
 
     def _identify_service(self, digest: bytes) -> Identity:
         found = None
@@ -115,5 +150,6 @@ def _service(key: ApiKey) -> tuple[bytes, Identity]:
         patterns = tuple(check_pattern(pattern) for pattern in key.patterns)
     except BadRequest as error:
         raise BadSetting(f"API key '{key.name}': {error.detail}") from None
-    identity = Identity(user=None, scopes=scopes, patterns=patterns, key_name=key.name)
+    mark = fingerprint("service", key.name, key.sha256, sorted(scopes), patterns)
+    identity = Identity(user=None, scopes=scopes, patterns=patterns, key_name=key.name, key=mark)
     return bytes.fromhex(key.sha256), identity

@@ -10,46 +10,37 @@ import base64
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
-from jwt.algorithms import Algorithm, get_default_algorithms
-from jwt.exceptions import InvalidKeyError
 
 from pushd.core.jsoncheck import check_unique_keys, strict_decode
 from pushd.core.names import check_device, check_user
 from pushd.core.permissions import Identity, check_pattern
 from pushd.core.positions import MAX_SEQ
-from pushd.errors import BadRequest, BadSetting, TokenExpired, Unauthorized
+from pushd.errors import BadRequest, BadSetting, NotReady, TokenExpired, Unauthorized
+from pushd.keysets import JwtKey, ReadyKey
 
 # Of tokens and of API keys; checked before anything else looks at one.
 MAX_CREDENTIAL_CHARS: Final = 8 * 1024
 # Clocks differ a little: a token minted elsewhere this instant is not refused. ``exp`` is exact.
 NBF_LEEWAY_S: Final = 5
+IAT_LEEWAY_S: Final = 60
 
-_ALGORITHMS: Final[dict[str, Algorithm]] = {
-    name: algorithm
-    for name, algorithm in get_default_algorithms().items()
-    if name in ("HS256", "RS256", "ES256", "EdDSA")
-}
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 # Keys that a token brings along, and extensions that would have to be understood.
 _REFUSED_HEADERS: Final = ("jku", "x5u", "jwk", "x5c", "crit", "b64")
 
 
-@dataclass(slots=True, frozen=True)
-class JwtKey:
-    """A key that tokens are checked with. ``material``: HS256 secret, PEM, or a key object.
+class KeySource(Protocol):
+    """Keys that come from somewhere and change while the server runs."""
 
-    ``aud`` and ``iss``: what such tokens must say, to the letter; None: not asked for.
-    """
+    algs: frozenset[str]
+    keys: tuple[ReadyKey, ...]
 
-    alg: str
-    material: Any = field(repr=False)
-    kid: str | None = None
-    aud: str | None = None
-    iss: str | None = None
+    def ask(self) -> bool:
+        """An unknown kid came. Whether it is worth coming again: its keys are being fetched."""
+        ...
 
 
 class _Header(msgspec.Struct):
@@ -70,6 +61,7 @@ class _Claims(msgspec.Struct):
     iss: Any = None
     device: str | None = None
     jti: str | None = None
+    iat: int | float | None = None
     pushd: _Grants | None = None
 
 
@@ -77,71 +69,69 @@ _decode_claims = msgspec.json.Decoder(_Claims).decode
 
 
 class TokenVerifier:
-    """The keys made ready once: parsing a PEM costs more than checking a signature."""
+    """Checks tokens with the keys of the settings and those of ``sources``."""
 
-    def __init__(self, keys: Sequence[JwtKey]) -> None:
-        """Raise BadSetting for an unusable key or two keys with one ``kid``."""
-        self._keys = [_ReadyKey(key) for key in keys]
-        kids = [key.kid for key in keys if key.kid is not None]
+    def __init__(self, keys: Sequence[JwtKey], sources: Sequence[KeySource] = ()) -> None:
+        """Raise BadSetting for an unusable key, or two of one ``kid`` and issuer."""
+        self._fixed = [ReadyKey(key) for key in keys]
+        kids = [(key.kid, key.iss) for key in keys if key.kid is not None]
         if len(set(kids)) != len(kids):
             raise BadSetting("Two JWT keys have the same kid.")
+        self.sources = tuple(sources)
+        self._by_name: dict[tuple[str, str | None], list[ReadyKey]] = {}
+        self.fingerprints: frozenset[str] = frozenset()
+        self.index()
+
+    def index(self) -> None:
+        """Look at all keys anew: those of a source have changed."""
+        self._by_name = {}
+        keys = [*self._fixed, *(key for source in self.sources for key in source.keys)]
+        for ready in keys:
+            self._by_name.setdefault((ready.key.alg, ready.key.kid), []).append(ready)
+        self.fingerprints = frozenset(ready.fingerprint for ready in keys)
 
     @property
     def weaknesses(self) -> list[str]:
         """What the log should warn of at the start: keys too short for their algorithm."""
-        return [key.weakness for key in self._keys if key.weakness]
+        return [key.weakness for key in self._fixed if key.weakness]
 
     def verify(self, token: str, now: float) -> Identity:
         """Whose token (three parts) this is. ``now``: Unix seconds.
 
-        Raises Unauthorized, or TokenExpired for one that was good until its ``exp``.
+        Raises Unauthorized, TokenExpired for one that was good until its ``exp``, or NotReady
+        while keys are fetched among which its own may be.
         """
         head, body, tail = token.split(".")
+        refusal = "The token's signature does not fit."
         try:
             candidates = self._candidates(_from_base64(head))
             signature = _from_base64(tail)
             signed = f"{head}.{body}".encode()
             for ready in candidates:
-                if ready.algorithm.verify(signed, ready.material, signature):
-                    return _identity_of(_from_base64(body), ready.key, now)
+                if not ready.algorithm.verify(signed, ready.material, signature):
+                    continue
+                try:
+                    return _identity_of(_from_base64(body), ready, now)
+                except BadRequest as error:
+                    # Another entry may have the same key for another issuer or audience.
+                    refusal = f"The token is not valid. {error.detail}"
         except BadRequest as error:
-            raise Unauthorized(f"The token is not valid. {error.detail}") from None
-        raise Unauthorized("The token's signature does not fit.")
+            refusal = f"The token is not valid. {error.detail}"
+        raise Unauthorized(refusal)
 
-    def _candidates(self, raw_header: bytes) -> list[_ReadyKey]:
+    def _candidates(self, raw_header: bytes) -> list[ReadyKey]:
         header = strict_decode(raw_header, _Header)
         present = msgspec.json.decode(raw_header)
         for name in _REFUSED_HEADERS:
             if name in present:
                 raise BadRequest(f"Its header has '{name}', which is refused here.")
-        found = [
-            ready
-            for ready in self._keys
-            if ready.key.kid == header.kid and ready.key.alg == header.alg
-        ]
-        if not found:
+        found = self._by_name.get((header.alg, header.kid))
+        if found is None:
+            asked = [source.ask() for source in self.sources if header.alg in source.algs]
+            if any(asked):
+                raise NotReady("The keys of the token's issuer are being fetched.", retry_after=1)
             raise BadRequest("No key here has its alg and kid.")
         return found
-
-
-class _ReadyKey:
-    __slots__ = ("algorithm", "key", "material", "weakness")
-
-    def __init__(self, key: JwtKey) -> None:
-        algorithm = _ALGORITHMS.get(key.alg)
-        if algorithm is None:
-            raise BadSetting(f"Unknown JWT algorithm '{key.alg}'; known: {', '.join(_ALGORITHMS)}.")
-        try:
-            material = algorithm.prepare_key(key.material)
-        except (InvalidKeyError, ValueError, TypeError) as error:
-            # Of foreign errors only the kind: their messages might quote the key.
-            reason = str(error) if isinstance(error, InvalidKeyError) else type(error).__name__
-            raise BadSetting(f"The {key.alg} key (kid {key.kid}) is unusable: {reason}") from None
-        self.key = key
-        self.algorithm = algorithm
-        # Of a private key the public half is enough, and all that verify() takes.
-        self.material = material.public_key() if hasattr(material, "public_key") else material
-        self.weakness = algorithm.check_key_length(material)
 
 
 def mint_token(
@@ -168,15 +158,16 @@ def mint_token(
         claims["pushd"] = patterns
     header = {"alg": "HS256", "typ": "JWT"}
     signed = b".".join(_to_base64(msgspec.json.encode(part)) for part in (header, claims))
-    ready = _ReadyKey(JwtKey("HS256", secret))
+    ready = ReadyKey(JwtKey("HS256", secret))
     token = b".".join((signed, _to_base64(ready.algorithm.sign(signed, ready.material)))).decode()
     if len(token) > MAX_CREDENTIAL_CHARS:
         raise BadRequest("The token would be too long; use patterns that cover more.")
     return token
 
 
-def _identity_of(payload: bytes, key: JwtKey, now: float) -> Identity:
+def _identity_of(payload: bytes, ready: ReadyKey, now: float) -> Identity:
     """The claims of a token whose signature is good. Unknown ones are ignored."""
+    key = ready.key
     check_unique_keys(payload)
     try:
         claims = _decode_claims(payload)
@@ -186,6 +177,9 @@ def _identity_of(payload: bytes, key: JwtKey, now: float) -> Identity:
         raise BadRequest("'exp' is no time.")
     if claims.nbf > now + NBF_LEEWAY_S:
         raise BadRequest("It is not valid yet ('nbf').")
+    if claims.iat is not None and claims.iat > now + IAT_LEEWAY_S:
+        # It would outlive every revocation until then.
+        raise BadRequest("It was issued in the future ('iat').")
     # Compared as they are: no list, no substring, no pattern.
     if key.aud is not None and claims.aud != key.aud:
         raise BadRequest("Its 'aud' is not the one string that this server expects.")
@@ -200,6 +194,8 @@ def _identity_of(payload: bytes, key: JwtKey, now: float) -> Identity:
         subscribe=tuple(check_pattern(pattern) for pattern in grants.subscribe),
         publish=tuple(check_pattern(pattern) for pattern in grants.publish),
         jti=claims.jti,
+        iat=claims.iat,
+        key=ready.fingerprint,
     )
 
 

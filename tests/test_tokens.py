@@ -103,7 +103,7 @@ def test_every_algorithm(alg: str, form: str) -> None:
 
 
 def test_unknown_claims_and_header_members_are_ignored() -> None:
-    claims = CLAIMS | {"iat": int(NOW) + 10**6, "roles": ["x"], "n": 2**70, "pushd": {"more": 1}}
+    claims = CLAIMS | {"roles": ["x"], "n": 2**70, "pushd": {"more": 1}}
     assert accept(sign(claims, typ="at+jwt", cty="x", x5t="y")).subscribe == ()
     assert accept(sign(CLAIMS | {"aud": ["other"], "iss": "other"})).user == "alice"
     assert accept(sign(CLAIMS | {"device": None, "jti": "j", "pushd": None})).jti == "j"

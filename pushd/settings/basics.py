@@ -10,15 +10,10 @@ from pathlib import Path
 
 from pushd.settings.addresses import Address, Listen, Origins
 from pushd.settings.declare import setting
-from pushd.settings.kinds import Choice, Directory, Flag, Matching, Secret
+from pushd.settings.jwt_tables import JWT_KEYS, JwtTable
+from pushd.settings.kinds import Choice, Directory, Duration, Flag, Matching, Secret
 from pushd.settings.namespaces import NAMESPACES, Namespace
-from pushd.settings.tables import (
-    API_KEYS,
-    JWT_KEYS,
-    MIN_JWT_SECRET,
-    ApiKeyTable,
-    JwtTable,
-)
+from pushd.settings.tables import API_KEYS, MIN_JWT_SECRET, ApiKeyTable
 
 _PREFIX = r"(/[A-Za-z0-9._~-]+)*"
 
@@ -95,7 +90,10 @@ class Access:
         (), API_KEYS, "Keys of services: name, sha256, scopes, patterns."
     )
     jwt: tuple[JwtTable, ...] = setting(
-        (), JWT_KEYS, "Keys of client tokens: alg, kid, secret or public_key_file, aud, iss."
+        (), JWT_KEYS, "Keys of client tokens: alg and secret or public_key_file, or a JWKS."
+    )
+    jwks_refresh: float = setting(
+        300.0, Duration(1, 86_400), "How often the key sets of [[jwt]] are fetched or read anew."
     )
     namespaces: Mapping[str, Namespace] = setting(
         dict,

@@ -51,6 +51,13 @@ public_key_file = "jwt-public.pem"    # HS256: secret = "at least 32 bytes"
 aud = "pushd"                         # optional: must match exactly
 iss = "https://login.example.com"     # optional: must match exactly
 
+# The keys of an identity provider, which change: docs/security.md.
+[[jwt]]
+jwks_url = "https://login.example.com/.well-known/jwks.json"   # or jwks_file = "jwks.json"
+algs = ["RS256", "ES256"]             # of RS256, ES256, EdDSA
+iss = "https://login.example.com"     # needed with jwks_url
+aud = "pushd"                         # recommended: a provider has other customers
+
 # Channels named news, news:…: everybody may read them. All members are optional.
 [namespaces.news]
 public = true                         # every user may read; false: whom the token grants it

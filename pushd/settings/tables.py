@@ -1,11 +1,11 @@
-"""The tables of pushd.toml that hold keys: [[keys]] and [[jwt]]."""
+"""The tables [[keys]] of pushd.toml, and what all tables have in common."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pushd.core.permissions import check_pattern
@@ -25,17 +25,6 @@ class ApiKeyTable:
     sha256: str
     scopes: tuple[str, ...]
     patterns: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class JwtTable:
-    """A key that client tokens are checked with. ``material``: the HS256 secret or a PEM text."""
-
-    alg: str
-    material: str = field(repr=False)
-    kid: str | None = None
-    aud: str | None = None
-    iss: str | None = None
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -109,48 +98,20 @@ def _read_api_key(table: object, title: str, base: Path) -> tuple[ApiKeyTable, l
     return ApiKeyTable(name, digest, scopes, patterns), read.problems
 
 
-def _read_jwt(table: object, title: str, base: Path) -> tuple[JwtTable, list[str]]:
-    read = TableReader(table, title, ("alg", "kid", "secret", "public_key_file", "aud", "iss"))
-    alg = read.text("alg", needed=True) or ""
-    if alg and alg not in ALGORITHMS:
-        read.wrong(f"alg {alg!r} is none of {', '.join(ALGORITHMS)}")
-    secret, file = read.text("secret"), read.text("public_key_file")
-    material = ""
-    if alg == "HS256":
-        material = secret or ""
-        if file is not None or len(material.encode()) < MIN_JWT_SECRET:
-            read.wrong(f"with HS256 needs a secret of at least {MIN_JWT_SECRET} bytes and no file")
-    elif alg in ALGORITHMS:
-        if secret is not None or file is None:
-            read.wrong(f"with {alg} needs public_key_file and no secret")
-        else:
-            material = _read_public_key(base / file, read)
-    key = JwtTable(alg, material, read.text("kid"), read.text("aud"), read.text("iss"))
-    return key, read.problems
-
-
-def _read_public_key(path: Path, read: TableReader) -> str:
-    try:
-        text = path.read_text("ascii")
-    except (OSError, UnicodeError) as error:
-        read.wrong(f"public_key_file {path}: {getattr(error, 'strerror', None) or 'no PEM text'}")
-        return ""
-    if "PRIVATE KEY" in text:
-        read.wrong(f"public_key_file {path} holds a private key: give pushd the public one only")
-    elif "-----BEGIN " not in text:
-        read.wrong(f"public_key_file {path} is no PEM text (-----BEGIN PUBLIC KEY-----)")
-    return text
-
-
 class TableList(Kind[tuple[T, ...]]):
-    """``[[name]]`` tables, in the order of the file."""
+    """``[[name]]`` tables, in the order of the file. ``identity``: no two may have it alike."""
 
     in_text = False
 
     def __init__(
-        self, name: str, identity: str, read: Callable[[object, str, Path], tuple[T, list[str]]]
+        self,
+        name: str,
+        identity: str,
+        read: Callable[[object, str, Path], tuple[T, list[str]]],
+        shown: str | None = None,
     ) -> None:
         self._name, self._identity, self._read = name, identity, read
+        self._shown = shown or identity
         self.form = f"[[{name}]]"
 
     def from_toml(self, value: object, base: Path) -> tuple[T, ...]:
@@ -163,7 +124,7 @@ class TableList(Kind[tuple[T, ...]]):
             item, wrong = self._read(table, f"[[{self._name}]] number {number}", base)
             identity = getattr(item, self._identity)
             if identity and identity in seen:
-                wrong.append(f"[[{self._name}]] number {number} repeats {self._identity}")
+                wrong.append(f"[[{self._name}]] number {number} repeats {self._shown}")
             seen.add(identity)
             items.append(item)
             problems += wrong
@@ -172,13 +133,10 @@ class TableList(Kind[tuple[T, ...]]):
         return tuple(items)
 
     def show(self, value: tuple[T, ...]) -> str:
-        return (
-            ", ".join(str(getattr(item, self._identity) or "unnamed") for item in value) or "none"
-        )
+        return ", ".join(str(getattr(item, self._shown) or "unnamed") for item in value) or "none"
 
     def plain(self, value: tuple[T, ...]) -> object:
-        return [getattr(item, self._identity) for item in value]
+        return [getattr(item, self._shown) for item in value]
 
 
 API_KEYS = TableList("keys", "name", _read_api_key)
-JWT_KEYS = TableList("jwt", "kid", _read_jwt)
