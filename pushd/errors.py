@@ -106,6 +106,12 @@ class Conflict(PushdError):
     cure = "An id names one body: use a new id for a new message."
 
 
+class DeviceConnected(Conflict):
+    """``extra`` holds ``session``, the one that lives."""
+
+    cure = "Close that session, or name it with replaces=SESSION."
+
+
 class Reset(PushdError):
     """A complete answer is impossible; ``extra`` holds epoch, first, head, skipped, resume."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import socket
 import time
 from collections.abc import Callable
@@ -22,16 +23,15 @@ log = structlog.get_logger("pushd.sessions")
 
 
 class LiveSession(Session):
-    """One connection's session. ``closing`` from its bye, ``ended`` once it is forgotten."""
+    """One connection's session. ``ended`` once it is forgotten."""
 
-    __slots__ = ("closing", "ended", "hub")
+    __slots__ = ("ended", "hub")
 
     def __init__(
         self, hub: Hub, identity: Identity, device: str | None, out: Outgoing, address: str
     ) -> None:
         super().__init__(identity, device, out, address)
         self.hub = hub
-        self.closing = False
         self.ended = False
 
     # -- the opening ---------------------------------------------------------------------------
@@ -126,6 +126,12 @@ class LiveSession(Session):
         return self.identity.expires is not None and self.identity.expires <= time.time()
 
     # -- the end ---------------------------------------------------------------------------------
+
+    def refuse(self, error: PushdError) -> None:
+        """Say that this session cannot be, and when to come again."""
+        code = {503: 1013}.get(error.status, 1011)
+        jitter = 1 + random.random()
+        self.bye(code, error.code, int((error.retry_after or 1) * 1000 * jitter))
 
     def forget(self) -> None:
         """The connection is over."""

@@ -23,6 +23,7 @@ from pushd.log import Log
 from pushd.reaper import run_wheel
 from pushd.settings import Settings
 from pushd.shutdown import Stopper, drain
+from pushd.sse.handler import serve_events
 from pushd.web.lazy import LazyWeb
 from pushd.ws.handshake import serve_websocket
 
@@ -75,7 +76,7 @@ async def run_node(
     await services.start(run_wheel, hub)
     await services.start(stopper.watch_signals)
     async with trio.open_nursery() as connections:
-        routes = Routes(hub, Engines(serve_websocket, web.serve))
+        routes = Routes(hub, Engines(serve_websocket, web.serve, serve_events))
         most = min(settings.max_connections, raise_file_limit())
         acceptor = Acceptor(listener, hub, routes, connections, most)
         services.start_soon(acceptor.run)

@@ -39,6 +39,7 @@ class Session(Expiring):
     subscription: type[Subscription] = Subscription  # how fan-out sees it
     __slots__ = (
         "address",
+        "closing",
         "device",
         "greeted",
         "id",
@@ -54,6 +55,7 @@ class Session(Expiring):
     def __init__(self, identity: Identity, device: str | None, out: Outgoing, address: str) -> None:
         super().__init__()
         self.greeted = False  # hello comes before all else
+        self.closing = False  # from its bye on
         self.id = secrets.token_urlsafe(12)
         self.identity = identity
         self.user = identity.user

@@ -37,6 +37,11 @@ def hint_event(channel: str, epoch: str, seq: int, jitter_ms: int) -> bytes:
     return event("hint", data, id_=_part(channel, epoch, seq))
 
 
+def said_hint(channel: str, epoch: str, seq: int) -> bytes:
+    """A hint without an id: what the browser resumes with stays."""
+    return event("hint", hint_json(channel, epoch, seq, 0))
+
+
 def said(type_: str, **members: Any) -> bytes:
     """A JSON object of this type as one event."""
     return event(type_, object_json(type_, **members))

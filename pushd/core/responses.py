@@ -61,6 +61,15 @@ class Responses:
             b"Content-Length: %d\r\n%s\r\n%s"
         ) % (self._heads[status], content_type, self.date, len(body), extra, body)
 
+    def begin(self, content_type: bytes, extra: bytes = b"") -> bytes:
+        """The head of an answer that goes on until the connection ends, or ``extra`` says."""
+        return b"%sContent-Type: %s\r\nCache-Control: no-store\r\nDate: %s\r\n%s\r\n" % (
+            self._heads[200],
+            content_type,
+            self.date,
+            extra,
+        )
+
     def problem(self, error: PushdError, extra: bytes = b"") -> bytes:
         """RFC 9457: ``application/problem+json`` with the stable ``code``."""
         if error.retry_after is not None:

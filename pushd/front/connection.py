@@ -210,6 +210,29 @@ class HttpConnection:
         elif self.reader.expects_continue:
             self._invite()
 
+    def stream(self, head: bytes, owner: Waiting, drained: Callable[[], None]) -> None:
+        """An answer begins that ``owner`` goes on writing, until ``end_stream``. ``drained`` is
+        called when the socket takes more."""
+
+        def on_drained() -> None:
+            drained()
+            self._resume()  # given up: the task has to see it
+
+        self._last = True
+        self.waiting = owner
+        self.out.on_drained = on_drained
+        self.out.write(splice(head, self._extra + CLOSE))
+
+    def end_stream(self, last: bytes) -> None:
+        """Its last bytes; then the connection closes."""
+        self.busy = False
+        self.waiting = None
+        self.out.on_drained = self._drained
+        self._patience.answered()
+        if last:
+            self.out.write(last)
+        self.close()
+
     def refuse(self, error: PushdError, *, bodiless: bool = False) -> None:
         """Answer with a problem (RFC 9457). ``bodiless``: to a HEAD request."""
         counters = self.hub.counters

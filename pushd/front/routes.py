@@ -32,10 +32,12 @@ MAX_KEPT_TARGET = 512  # bytes of a pull's target that is remembered with what i
 
 
 class Engines(NamedTuple):
-    """What takes connections over: the WebSocket side, and the web framework."""
+    """What takes connections over: the WebSocket side, and the web framework; and what keeps
+    one for a stream of events."""
 
     websocket: Engine
     web: Engine
+    events: Handler
 
 
 class Routes:
@@ -52,6 +54,7 @@ class Routes:
             self._prefix + b"/v1/publish": {b"POST": publish_many},
             self._prefix + b"/v1/pull": {b"POST": multi_pull},
             self._prefix + b"/v1/ack": {b"POST": ack},
+            self._prefix + b"/v1/events": {b"GET": engines.events},
         }
         self._channels = self._prefix + _CHANNELS
         self._websocket = self._prefix + b"/v1/ws"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -90,6 +89,11 @@ class WebSocketSession(LiveSession):
 
     def _handle(self, text: str) -> None:
         """A frame that fails gets an error, never a close."""
+        most = self.hub.settings.max_body
+        # The library counts characters, of up to four bytes each.
+        if len(text) * 4 > most and len(text.encode()) > most:
+            self.bye(1009, "too large")
+            return
         try:
             self._handlers.handle(decode_client_frame(text), text)
         except PushdError as error:
@@ -166,9 +170,7 @@ async def serve_session(session: WebSocketSession, channels: list[str]) -> None:
                 raise NotReady("The server is stopping.", retry_after=1)
             await session.opened(channels)
         except PushdError as error:
-            code = {503: 1013}.get(error.status, 1011)
-            jitter = 1 + random.random()
-            session.bye(code, error.code, int((error.retry_after or 1) * 1000 * jitter))
+            session.refuse(error)
             await trio.sleep(CLOSE_S)
             return
         await session.receive()

@@ -1,0 +1,1 @@
+"""Server-sent events: hints for clients that cannot have a WebSocket."""

@@ -1,0 +1,71 @@
+"""The hot route of event streams: ``GET /v1/events``."""
+
+from __future__ import annotations
+
+import time
+
+from pushd.core.events import parse_id
+from pushd.core.names import check_device
+from pushd.core.permissions import Identity
+from pushd.core.positions import Cursor
+from pushd.errors import DeviceConnected, Forbidden, Unauthorized
+from pushd.front.connection import HttpConnection
+from pushd.front.pulls import device_of
+from pushd.front.query import parse_query
+from pushd.front.request import Request
+from pushd.hub import Hub
+from pushd.sse.session import EventSession
+
+
+def serve_events(connection: HttpConnection, request: Request) -> None:
+    """Begin the stream, or raise what is answered with a status: then an EventSource stops."""
+    hub = connection.hub
+    query = parse_query(request.query)
+    named = query.get("device")
+    named = None if named is None else check_device(named)
+    _check_origin(hub, request)
+    identity = _identify(connection, request, query.get("token"))
+    device = device_of(identity, named)
+    _make_room(hub, identity, device, query.get("replaces"))
+    # Without keep-alive (HTTP/1.0, say) the end of the connection is the end of the stream.
+    session = EventSession(
+        connection, identity, device, _known(request), chunked=request.keep_alive
+    )
+    session.start([name for name in query.get("channels", "").split(",") if name])
+
+
+def _check_origin(hub: Hub, request: Request) -> None:
+    origin = request.headers.get(b"origin")
+    host = request.headers.get(b"host", b"").decode("latin-1")
+    if not hub.origins.allows_upgrade(origin.decode("latin-1") if origin else None, host):
+        raise Forbidden("Pages of this origin may not connect; see the setting 'origins'.")
+
+
+def _identify(connection: HttpConnection, request: Request, token: str | None) -> Identity:
+    """By the header, else by the address: an EventSource can set no header."""
+    if token is None or b"authorization" in request.headers:
+        return connection.caller.identify(request)
+    identity = connection.hub.authenticator.identify(token, time.time())
+    if identity.is_service:
+        # Addresses end up in the logs of proxies; a token expires, a key does not.
+        raise Unauthorized("A key may not stand in an address, only in Authorization.")
+    return identity
+
+
+def _known(request: Request) -> dict[str, Cursor] | None:
+    last = request.headers.get(b"last-event-id")
+    return None if last is None else parse_id(last.decode("utf-8", "replace"))
+
+
+def _make_room(hub: Hub, identity: Identity, device: str | None, replaces: str | None) -> None:
+    """End the session that this one replaces. Raises DeviceConnected for one that lives on."""
+    if identity.user is None:
+        return
+    same = [each for each in hub.sessions.of_user(identity.user) if each.device == device]
+    for session in same:
+        if session.id == replaces:
+            session.bye(1000, "replaced")
+        elif session.transport == "websocket" and device is not None and not session.closing:
+            raise DeviceConnected(
+                "This device has a WebSocket that lives.", extra={"session": session.id}
+            )
