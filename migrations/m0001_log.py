@@ -93,6 +93,7 @@ CREATE TABLE revocations (
     until INTEGER NOT NULL,
     PRIMARY KEY (kind, value)
 ) WITHOUT ROWID;
+CREATE INDEX revocations_by_until ON revocations (until);
 """
 
 

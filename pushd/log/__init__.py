@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pushd.log.log import Log
+from pushd.log.receipts import Receipts, UserMarks
 from pushd.log.requests import (
     Advance,
     Append,
+    Change,
     Entry,
     Head,
     LogOptions,
@@ -18,6 +20,7 @@ from pushd.log.statistics import Histogram, LogStatistics
 __all__ = [
     "Advance",
     "Append",
+    "Change",
     "Entry",
     "Head",
     "Histogram",
@@ -26,5 +29,7 @@ __all__ = [
     "LogStatistics",
     "Marks",
     "MissingMessages",
+    "Receipts",
     "Stored",
+    "UserMarks",
 ]

@@ -9,34 +9,53 @@ from typing import Any
 import structlog
 import trio
 
+from pushd.core.namespaces import Retention
 from pushd.core.positions import Cursor
 from pushd.errors import NotReady, Overloaded, PushdError, TooLarge
-from pushd.log.crossing import Outcome, Signal, drained
-from pushd.log.decide import Moved
+from pushd.log.administration import Administration
+from pushd.log.changes import Request
+from pushd.log.crossing import Outcome, Signal, Work, drained
 from pushd.log.engine import Engine
+from pushd.log.live import Live
 from pushd.log.marks import Found, MarkBuffer, newest
 from pushd.log.reader import Done, Job, LoadMarks, ReadMessages
-from pushd.log.requests import Advance, Append, Head, LogOptions, Marks
+from pushd.log.requests import (
+    Advance,
+    Append,
+    Change,
+    Head,
+    LogOptions,
+    Marks,
+    MissingMessages,
+)
+from pushd.log.retention import UNBOUNDED, RetentionService
 from pushd.log.startup import open_log
 from pushd.log.statistics import LogStatistics
 
 _logger = structlog.get_logger("pushd.log")
 
 
-class Log:
-    """Everything on the loop; two threads behind it. ``run()`` is the service."""
+class Log(Administration):
+    """Everything on the loop; two threads behind it. ``run()`` is the service.
+
+    ``on_advance`` and ``on_change`` hear of commits in their order, after ``heads`` has been set
+    and before anybody can read what they have removed. Set ``retention`` before ``run()``.
+    """
 
     def __init__(self, directory: Path, options: LogOptions | None = None) -> None:
         self.directory = directory
         self.options = options or LogOptions()
         self.heads: dict[str, Head] = {}
         self.on_advance: Callable[[list[Advance]], None] = _nobody_listens
+        self.on_change: Callable[[list[Change]], None] = _nobody_listens
+        self.retention: Callable[[str], Retention] = lambda _: UNBOUNDED
         self._backlog = 0
-        self._waiting_reads = 0
+        self._waiting_reads = self._waiting_changes = 0
         self._refusal: PushdError | None = NotReady("The log is not open yet.", retry_after=1)
         self._marks = MarkBuffer(lambda: self._put(Signal.MARKS), lambda: self._put(Signal.FLUSH))
+        self._live = Live()
         self._engine: Engine | None = None
-        self._put: Callable[[Append | Signal], None] = _drop
+        self._put: Callable[[Work | Signal], None] = _drop
 
     # -- appending
 
@@ -63,6 +82,16 @@ class Log:
             raise Overloaded("More waits to be stored than the backlog takes.", retry_after=1)
         self._backlog += size
 
+    # -- changing what is stored (see Administration)
+
+    def _request(self, request: Request) -> None:
+        if self._refusal is not None:
+            raise _fresh(self._refusal)
+        if self._waiting_changes >= self.options.waiting_changes:
+            raise Overloaded("Too many changes wait.", retry_after=1)
+        self._waiting_changes += 1
+        self._put(request)
+
     # -- reading
 
     def read_messages(
@@ -76,9 +105,18 @@ class Log:
     ) -> None:
         """Encoded messages ``after + 1`` to ``upto``, without a gap, or MissingMessages.
 
-        ``done`` is always called later, never from here.
+        ``done`` is always called later, never from here. A channel that was trimmed into, redacted
+        or deleted meanwhile is MissingMessages as well: what was read must not be given out.
         """
-        self._read(ReadMessages(head.log_id, head.epoch, after, upto, limit, max_bytes, done))
+        redactions = head.redactions
+
+        def guarded(answer: list[bytes] | PushdError) -> None:
+            current = self.heads.get(head.channel) is head and after >= head.first - 1
+            if isinstance(answer, list) and not (current and head.redactions == redactions):
+                answer = MissingMessages(f"Channel {head.channel!r} was changed meanwhile.")
+            done(answer)
+
+        self._read(ReadMessages(head.log_id, head.epoch, after, upto, limit, max_bytes, guarded))
 
     def load_marks(
         self,
@@ -140,6 +178,7 @@ class Log:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Opens, serves until ``close()`` or cancellation. Raises CannotStart, StorageBroken."""
         opened = await trio.to_thread.run_sync(open_log, self.directory, self.options)
+        self._live.load(opened.heads, opened.revocations)
         self.heads = opened.heads
         self._engine = engine = Engine(
             opened, self.directory, self.options, self._marks, self._stored, self._answered
@@ -148,8 +187,11 @@ class Log:
         self._put = engine.writer.queue.put
         self._refusal = None
         try:
-            task_status.started()
-            await engine.ended.wait()
+            async with trio.open_nursery() as services:
+                services.start_soon(self._make_retention().run)
+                task_status.started()
+                await engine.ended.wait()
+                services.cancel_scope.cancel()
         finally:
             self.close()
             await engine.end()
@@ -161,6 +203,12 @@ class Log:
         if self._refusal is None:
             self._refusal = NotReady("The server is stopping.", retry_after=1)
             self._started_engine.finish()
+
+    def _make_retention(self) -> RetentionService:
+        interval = self.options.retention_interval_s
+        return RetentionService(
+            self._live, interval, lambda name: self.retention(name), self._request, self._put
+        )
 
     def statistics(self) -> LogStatistics:
         writer = self._started_engine.writer
@@ -181,32 +229,22 @@ class Log:
     def _stored(self, outcome: Outcome) -> None:
         """Heads first, then who follows them, then who waits for the answer."""
         self._backlog -= outcome.size
+        self._waiting_changes -= outcome.requests
         results = outcome.results
         if outcome.broken is not None:
             # What was submitted after the writer had looked for the last time.
             self._refusal = outcome.broken
             late = drained(self._started_engine.writer.queue)
-            results = results + [(append, _fresh(outcome.broken)) for append in late]
-            self._backlog = 0
+            results = [*results, *((work, _fresh(outcome.broken)) for work in late)]
+            self._backlog = self._waiting_changes = 0
         if outcome.moved:
-            advances = [self._advance(moved) for moved in outcome.moved]
-            _call(self.on_advance, advances)
-        for append, result in results:
-            _call(append.done, result)
-
-    def _advance(self, moved: Moved) -> Advance:
-        channel, channel_id, log_id, epoch, seq, at, start, messages, added, first_at = moved
-        head = self.heads.get(channel)
-        if head is None:
-            head = Head(channel, channel_id, epoch, seq, 1, at, log_id, added, first_at or at)
-            self.heads[channel] = head
-        else:
-            head.seq = seq
-            head.at = at
-            head.bytes += added
-            if first_at is not None:
-                head.first_at = first_at
-        return Advance(head, start, messages)
+            _call(self.on_advance, [self._live.advance(moved) for moved in outcome.moved])
+        if outcome.effects:
+            changes = self._live.change(outcome.effects)
+            if changes:
+                _call(self.on_change, changes)
+        for work, result in results:
+            _call(work.done, result)
 
     def _answered(self, answers: list[tuple[Done, object]]) -> None:
         self._waiting_reads -= len(answers)
@@ -227,9 +265,9 @@ def _fresh(error: PushdError) -> PushdError:
     return type(error)(error.detail, retry_after=error.retry_after)
 
 
-def _nobody_listens(_: list[Advance]) -> None:
+def _nobody_listens(_: object) -> None:
     pass
 
 
-def _drop(_: Append | Signal) -> None:
+def _drop(_: Work | Signal) -> None:
     """Before the log is open nothing is admitted."""

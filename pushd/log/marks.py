@@ -84,6 +84,22 @@ class MarkBuffer:
             self._writing = {}
         return False
 
+    def all_unwritten(self) -> list[tuple[MarkKey, Cursor]]:
+        """Whatever may not be on disk yet. Call it before the disk is looked at."""
+        with self._lock:
+            return [*self._dirty.items(), *self._writing.items()]
+
+    def forget(self, user: str) -> None:
+        """Writer side: the marks of this user are not to be written any more."""
+        with self._lock:
+            self._dirty = {key: cursor for key, cursor in self._dirty.items() if key[0] != user}
+            self._writing = {key: at for key, at in self._writing.items() if key[0] != user}
+        kept = [[item for item in slice_ if item[0][0] != user] for slice_ in self._slices]
+        self._slices = [slice_ for slice_ in kept if slice_]
+        if not self._slices:
+            with self._lock:
+                self._writing = {}
+
     def has_dirty(self) -> bool:
         return bool(self._dirty)
 

@@ -115,6 +115,13 @@ class Advance(NamedTuple):
     messages: list[bytes]
 
 
+class Change(NamedTuple):
+    """``first`` has moved, contents were redacted, or the channel was deleted (``head`` None)."""
+
+    channel: str
+    head: Head | None
+
+
 class Marks(NamedTuple):
     """How far a device has been given, and a user has read, a channel; None: never recorded."""
 
@@ -140,4 +147,8 @@ class LogOptions:
     write_behind_s: float = 1.0
     idempotency_s: float = 86_400.0
     waiting_reads: int = 10_000
+    waiting_changes: int = 1_000
+    retention_interval_s: float = 60.0
+    devices_per_user: int = 20
+    device_idle_s: float = 30 * 86_400.0
     listen: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +15,16 @@ _EVERY_S: Final = 1.0
 
 
 class FreeSpace:
-    """Says when to refuse, before SQLite has to: the rest is for marks and checkpoints."""
+    """Says when to refuse, before SQLite has to: the rest is for marks and checkpoints.
 
-    def __init__(self, directory: Path, min_free_bytes: int) -> None:
+    ``reusable``: bytes within the database that appends take first. The disk itself must keep a
+    quarter of what is asked for, for the write-ahead log.
+    """
+
+    def __init__(
+        self, directory: Path, min_free_bytes: int, reusable: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._reusable = reusable
         self._directory = directory
         self._min_free = min_free_bytes
         self._next_look = 0.0
@@ -27,7 +35,10 @@ class FreeSpace:
         if now >= self._next_look:
             self._next_look = now + _EVERY_S
             state = os.statvfs(self._directory)
-            self._low = state.f_bavail * state.f_frsize < self._min_free
+            free = state.f_bavail * state.f_frsize
+            self._low = free < self._min_free and (
+                free < self._min_free // 4 or free + self._reusable() < self._min_free
+            )
         return self._low
 
     def wal_bytes(self) -> int:

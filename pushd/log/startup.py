@@ -36,6 +36,7 @@ class Opened:
     lock: LockFile
     heads: dict[str, Head]
     last_epoch: str | None
+    revocations: dict[tuple[str, str], tuple[float, float]]
 
 
 def open_log(directory: Path, options: LogOptions) -> Opened:
@@ -51,7 +52,7 @@ def open_log(directory: Path, options: LogOptions) -> Opened:
             wal = walcheck.look(directory / f"{DATABASE}-wal")
             connection = connect_writer(directory)
             undo.callback(connection.close)
-            store = Store(connection)
+            store = Store(connection, options.devices_per_user)
             _check_ours(connection)
             _configure(connection)
             reader = connect_reader(directory)
@@ -59,9 +60,10 @@ def open_log(directory: Path, options: LogOptions) -> Opened:
             _sync(store, wal)
             _migrate(connection)
             heads, last_epoch = _load_heads(connection), _meta(connection, "last_epoch")
+            revocations = _load_revocations(connection)
         readers.pop_all()
         undo.pop_all()
-    return Opened(store, reader, lock, heads, last_epoch)
+    return Opened(store, reader, lock, heads, last_epoch, revocations)
 
 
 def _make_directory(directory: Path) -> None:
@@ -171,6 +173,8 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    # Zeros over what is deleted, where that costs no page more.
+    connection.execute("PRAGMA secure_delete = FAST")
 
 
 def _sync(store: Store, wal: walcheck.WalShape) -> None:
@@ -219,3 +223,10 @@ def _load_heads(connection: sqlite3.Connection) -> dict[str, Head]:
         " WHERE epoch IS NOT NULL"
     )
     return {row[0]: Head(*row) for row in rows}
+
+
+def _load_revocations(
+    connection: sqlite3.Connection,
+) -> dict[tuple[str, str], tuple[float, float]]:
+    rows = connection.execute("SELECT kind, value, at, until FROM revocations")
+    return {(kind, value): (at / 1000, until / 1000) for kind, value, at, until in rows}

@@ -58,5 +58,13 @@ class LogStatistics:
     checkpoints: int
     refused_full: int
     wal_bytes: int
+    # Channels whose cut or deleted messages wait to be swept from the disk.
+    garbage: int
+    swept_messages: int
+    # By trimming, retention and deletion.
+    cut_messages: int
+    deleted_channels: int
+    # Names whose deletion nothing remembers any more.
+    purged_channels: int
     commit_seconds: Histogram
     batch_messages: Histogram

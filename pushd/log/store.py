@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pushd.core.positions import Cursor
+from pushd.log.devices import Devices
 from pushd.log.marks import MarkKey
 
 DATABASE: Final = "pushd.db"
@@ -51,7 +52,7 @@ _FIND_SQL: Final = {
 }
 _NO_KEY: Final = (-1, 0, "", "")
 _ADD_ID: Final = "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_EXPIRE_IDS: Final = (
+EXPIRE_IDS: Final = (
     "DELETE FROM idempotency WHERE (day, channel_id, publisher, id) IN"
     " (SELECT day, channel_id, publisher, id FROM idempotency WHERE day < ? LIMIT ?)"
 )
@@ -107,8 +108,9 @@ class Rows:
 class Store:
     """The only connection that writes. Used by one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, devices_per_user: int = 20) -> None:
         self.connection = connection
+        self.devices = Devices(connection, devices_per_user)
         self._execute = connection.execute
         self._many = connection.executemany
 
@@ -164,7 +166,7 @@ class Store:
         if rows.expire_before is not None:
             # Faster than ids come in, so that it ends; small enough not to be felt.
             slice_ = 64 + 2 * len(rows.ids)
-            expired = self._execute(_EXPIRE_IDS, (rows.expire_before, slice_)).rowcount
+            expired = self._execute(EXPIRE_IDS, (rows.expire_before, slice_)).rowcount
         self._execute("COMMIT")
         return expired
 
@@ -178,13 +180,28 @@ class Store:
                 delivered.append((user, device, channel_id, epoch, seq, at))
         if delivered:
             self._many(_SET_DELIVERED, delivered)
+            self.devices.note({(row[0], row[1]) for row in delivered}, at)
         if read:
             self._many(_SET_READ, read)
 
     def rollback(self) -> None:
         """SQLite has often rolled back already when the disk is full; twice is an error."""
+        self.devices.forget()
         if self.connection.in_transaction:
             self._execute("ROLLBACK")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """For what is not a batch. On disk at its end; after an error roll back."""
+        self._execute("BEGIN IMMEDIATE")
+        yield
+        self._execute("COMMIT")
+
+    def reusable_bytes(self) -> int:
+        """Space in the file that deleted rows have left; appends take it before the file grows."""
+        (free,) = self._execute("PRAGMA freelist_count").fetchone()
+        (size,) = self._execute("PRAGMA page_size").fetchone()
+        return int(free) * int(size)
 
     def checkpoint(self, mode: str = "PASSIVE") -> tuple[bool, int, int]:
         """Busy, frames in the WAL, frames of them that are in the database."""

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import queue
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import structlog
 
-from pushd.errors import StorageBroken
+from pushd.errors import PushdError, StorageBroken
 from pushd.log import failures
+from pushd.log.changes import EraseUser, Request
 from pushd.log.checkpoint import Checkpointer
-from pushd.log.crossing import Outcome, Signal, drained
+from pushd.log.crossing import Answer, Outcome, Signal, Work
 from pushd.log.decide import Decider, Moved, Result
 from pushd.log.idclock import IdClock
+from pushd.log.intake import Intake
+from pushd.log.ledger import Ledger
 from pushd.log.marks import MarkBuffer
 from pushd.log.requests import Append, LogOptions
 from pushd.log.space import FreeSpace
 from pushd.log.startup import Opened
 from pushd.log.statistics import MESSAGES, SECONDS, LogStatistics, Tally
 from pushd.log.store import Rows
+from pushd.log.sweeper import Sweeper
 
 _logger = structlog.get_logger("pushd.log")
 
@@ -37,67 +41,54 @@ class Writer:
         marks: MarkBuffer,
         post: Callable[[Outcome], None],
     ) -> None:
-        self.queue: queue.SimpleQueue[Append | Signal] = queue.SimpleQueue()
+        self._intake = Intake(options, self._heed)
+        self.queue = self._intake.queue
         self.error: StorageBroken | None = None
         self.commit_seconds = Tally(SECONDS)
         self.batch_messages = Tally(MESSAGES)
         self.messages = self.marks_written = self.refused_full = 0
+        self.cut_messages = self.deleted_channels = 0
         self._store = opened.store
         self._options = options
         self._marks = marks
         self._post = post
-        self._space = FreeSpace(directory, options.min_free_bytes)
+        self._space = FreeSpace(directory, options.min_free_bytes, opened.store.reusable_bytes)
         self._checkpointer = Checkpointer(opened.store)
         self._clock = IdClock(opened.store.day_span(), options.idempotency_s)
         self._decider = Decider(opened.store, opened.last_epoch, self._clock)
+        self._sweeper = Sweeper(
+            opened.store.connection, opened.store.devices, self._clock, options.device_idle_s
+        )
         self._marks_due: float | None = None
         self._closing = False
         self._trouble: str | None = None
-        self._current: list[Append] = []
+        self._current: Sequence[Work] = []
 
     def run(self) -> None:
         """Until CLOSE, or until the disk breaks; ``error`` then says so."""
         try:
             while not self._closing:
-                self._current = self._take()
-                self._step(self._current)
+                work = self._current = self._intake.take(self._wait_s())
+                if work and isinstance(work[0], Request):
+                    self._change(work)
+                else:
+                    self._step(cast("list[Append]", work))
+                self._sweep_if_due()
             self._finish()
         except Exception as error:
             self._break(error)
 
-    def _take(self) -> list[Append]:
-        """Blocks for the first, then takes what waits, within the limits of a batch."""
-        appends: list[Append] = []
-        count = size = 0
-        limit, byte_limit = self._options.batch_messages, self._options.batch_bytes
-        get = self.queue.get
-        try:
-            item = self._wait()
-            while True:
-                if isinstance(item, Append):
-                    appends.append(item)
-                    count += len(item.entries)
-                    size += item.size
-                    if count >= limit or size >= byte_limit:
-                        break
-                else:
-                    self._heed(item)
-                item = get(False)
-        except queue.Empty:
-            pass
-        return appends
-
-    def _wait(self) -> Append | Signal:
-        if self._marks_due is None:
-            return self.queue.get()
-        seconds = self._marks_due - time.monotonic()
-        return self.queue.get(timeout=seconds) if seconds > 0 else self.queue.get(False)
+    def _wait_s(self) -> float | None:
+        dues = [due for due in (self._marks_due, self._sweeper.due) if due is not None]
+        return min(dues) - time.monotonic() if dues else None
 
     def _heed(self, signal: Signal) -> None:
         if signal is Signal.CLOSE:
             self._closing = True
         elif signal is Signal.FLUSH:
             self._marks_due = 0.0
+        elif signal is not Signal.MARKS:
+            self._sweeper.tidy(wall_clock_is_good=signal is Signal.TIDY)
         elif self._marks_due is None:
             self._marks_due = time.monotonic() + self._options.write_behind_s
 
@@ -158,12 +149,57 @@ class Writer:
         """Refuses the batch and goes on, or raises when the disk cannot be trusted any more."""
         if not failures.is_passing(error):
             raise error
-        self._store.rollback()
-        self._decider.forget()
+        self._roll_back()
         self._note(f"batches are refused: {error}")
         if self._marks_due is not None:
             self._marks_due = time.monotonic() + self._options.write_behind_s
         self._refuse(appends, error)
+
+    def _change(self, requests: list[Request]) -> None:
+        """All that is not appending. Messages that are cut go later, after the loop has heard."""
+        ledger = Ledger(self._store.connection, time.time_ns() // 1_000_000, self._clock.now_ms())
+        try:
+            with self._store.transaction():
+                results = [(request, _applied(request, ledger)) for request in requests]
+        except sqlite3.Error as error:
+            if not failures.is_passing(error):
+                raise
+            self._roll_back()
+            ledger.effects.clear()
+            results = [(request, failures.refusal(error)) for request in requests]
+        else:
+            self._decider.forget_channels(garbage.channel for garbage in ledger.garbage)
+            self._sweeper.add(ledger.garbage)
+            if any(isinstance(request, EraseUser) for request in requests):
+                self._store.devices.forget()
+            self.cut_messages += ledger.cut_messages
+            self.deleted_channels += ledger.deleted_channels
+            self._checkpointer.grow(3 + 3 * len(requests) + 3 * len(ledger.effects))
+        self._current = []
+        self._post(Outcome(results, [], 0, ledger.effects, len(requests)))
+        self._checkpointer.run_if_due()
+
+    def _sweep_if_due(self) -> None:
+        due = self._sweeper.due
+        if due is None or due > time.monotonic():
+            return
+        try:
+            effects, forgotten = self._sweeper.slice()
+        except sqlite3.Error as error:
+            if not failures.is_passing(error):
+                raise
+            self._roll_back()
+            self._sweeper.failed()
+            return
+        self._decider.forget_channels(forgotten)
+        if effects:
+            self._post(Outcome([], [], 0, effects))
+        self._checkpointer.grow(self._sweeper.pages())
+        self._checkpointer.run_if_due()
+
+    def _roll_back(self) -> None:
+        self._store.rollback()
+        self._decider.forget()
 
     def _note(self, trouble: str | None) -> None:
         """Says it once, not for each batch; and when it is over."""
@@ -203,9 +239,9 @@ class Writer:
         self.error.__cause__ = error
         _logger.error("the log is broken", error=str(self.error), exc_info=error)
         self._closing = True
-        appends = self._current + drained(self.queue)
         detail = self.error.detail
-        results: list[Result] = [(append, StorageBroken(detail)) for append in appends]
+        work = [*self._current, *self._intake.drain()]
+        results: list[Answer] = [(one, StorageBroken(detail)) for one in work]
         self._post(Outcome(results, [], 0, broken=self.error))
 
     def statistics(self, **loop_side: int) -> LogStatistics:
@@ -218,6 +254,18 @@ class Writer:
             checkpoints=self._checkpointer.count,
             refused_full=self.refused_full,
             wal_bytes=self._space.wal_bytes(),
+            garbage=len(self._sweeper.garbage),
+            swept_messages=self._sweeper.swept_messages,
+            cut_messages=self.cut_messages,
+            deleted_channels=self.deleted_channels,
+            purged_channels=self._sweeper.purged_channels,
             commit_seconds=self.commit_seconds.snapshot(),
             batch_messages=self.batch_messages.snapshot(),
         )
+
+
+def _applied(request: Request, ledger: Ledger) -> object:
+    try:
+        return request.apply(ledger)
+    except PushdError as refusal:
+        return refusal

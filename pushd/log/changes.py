@@ -1,0 +1,187 @@
+"""What may be done to a log beside appending, each stored with those that wait beside it.
+
+``apply`` runs on the writer's thread within a transaction. It raises a PushdError to refuse, and
+does so before it has changed anything: the others of the transaction are stored all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from pushd.core.pulling import Position
+from pushd.errors import BadRequest, NotFound
+from pushd.log.ledger import Channel, Ledger
+from pushd.log.requests import MissingMessages
+
+_logger = structlog.get_logger("pushd.log")
+
+# Retention looks at so many messages of a channel at once to count their bytes.
+LOOK_AT: Final = 1_000
+# And is given so much of the writer's time at once.
+BUDGET_S: Final = 0.004
+
+
+class Request:
+    """Something to be done by the writer. ``done`` is called on the loop, exactly once."""
+
+    __slots__ = ("done",)
+
+    def __init__(self, done: Callable[[Any], None]) -> None:
+        self.done = done
+
+    def apply(self, ledger: Ledger) -> object:
+        """The answer."""
+        raise NotImplementedError
+
+
+class _OfChannel(Request):
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: str, done: Callable[[Any], None]) -> None:
+        super().__init__(done)
+        self.channel = channel
+
+    def _found(self, ledger: Ledger) -> Channel:
+        channel = ledger.find(self.channel)
+        if channel is None:
+            raise NotFound(f"There is no channel {self.channel!r}.")
+        return channel
+
+
+class Trim(_OfChannel):
+    __slots__ = ("before",)
+
+    def __init__(self, channel: str, before: int, done: Callable[[Any], None]) -> None:
+        super().__init__(channel, done)
+        self.before = before
+
+    def apply(self, ledger: Ledger) -> Position:
+        channel = self._found(ledger)
+        if self.before > channel.head + 1:
+            raise BadRequest(
+                f"Channel {channel.name!r} ends at seq {channel.head}: 'before' may be at most"
+                f" {channel.head + 1}, which forgets all of it."
+            )
+        if self.before > channel.first:
+            ledger.cut(channel, self.before)
+        return Position(channel.epoch, max(self.before, channel.first), channel.head)
+
+
+class Delete(_OfChannel):
+    def apply(self, ledger: Ledger) -> Position:
+        channel = self._found(ledger)
+        ledger.delete(channel)
+        return Position(channel.epoch, channel.first, channel.head)
+
+
+class Redact(_OfChannel):
+    __slots__ = ("seq",)
+
+    def __init__(self, channel: str, seq: int, done: Callable[[Any], None]) -> None:
+        super().__init__(channel, done)
+        self.seq = seq
+
+    def apply(self, ledger: Ledger) -> Position:
+        channel = self._found(ledger)
+        if not channel.first <= self.seq <= channel.head:
+            raise NotFound(f"Channel {channel.name!r} retains no message {self.seq}.")
+        ledger.redact(channel, self.seq)
+        return Position(channel.epoch, channel.first, channel.head)
+
+
+class EraseUser(Request):
+    """``forget_marks`` drops those that are not on disk yet."""
+
+    __slots__ = ("forget_marks", "user")
+
+    def __init__(
+        self, user: str, forget_marks: Callable[[str], None], done: Callable[[Any], None]
+    ) -> None:
+        super().__init__(done)
+        self.user = user
+        self.forget_marks = forget_marks
+
+    def apply(self, ledger: Ledger) -> list[str]:
+        inboxes = ledger.inboxes(self.user)
+        for inbox in inboxes:
+            ledger.delete(inbox)
+        self.forget_marks(self.user)
+        ledger.forget_user(self.user)
+        return [inbox.name for inbox in inboxes]
+
+
+class Revoke(Request):
+    __slots__ = ("key", "until_s")
+
+    def __init__(self, kind: str, value: str, until_s: float, done: Callable[[Any], None]) -> None:
+        super().__init__(done)
+        self.key = kind, value
+        self.until_s = until_s
+
+    def apply(self, ledger: Ledger) -> tuple[float, float]:
+        return ledger.revoke(*self.key, self.until_s)
+
+
+class Unrevoke(Request):
+    __slots__ = ("key",)
+
+    def __init__(self, kind: str, value: str, done: Callable[[Any], None]) -> None:
+        super().__init__(done)
+        self.key = kind, value
+
+    def apply(self, ledger: Ledger) -> None:
+        if not ledger.unrevoke(*self.key):
+            raise NotFound(f"There is no revocation of {self.key[0]} {self.key[1]!r}.")
+
+
+class Due(NamedTuple):
+    """A channel that seems to hold more than it may. None: no bound of that kind."""
+
+    channel: str
+    log_id: int
+    oldest_at_ms: int | None
+    messages: int | None
+    bytes: int | None
+
+
+class Expire(Request):
+    """Cuts what is too old, too many or too much; answers how many of the channels it came to."""
+
+    __slots__ = ("dues",)
+
+    def __init__(self, dues: list[Due], done: Callable[[Any], None]) -> None:
+        super().__init__(done)
+        self.dues = dues
+
+    def apply(self, ledger: Ledger) -> int:
+        ends = time.perf_counter() + BUDGET_S
+        for count, due in enumerate(self.dues, 1):
+            channel = ledger.find(due.channel)
+            if channel is None or channel.log_id != due.log_id or channel.first > channel.head:
+                continue
+            try:
+                first = _first_to_keep(ledger, channel, due)
+            except MissingMessages as error:
+                _logger.error("retention cannot go on: the log is damaged", error=str(error))
+                continue
+            if first > channel.first:
+                ledger.cut(channel, first)
+            if time.perf_counter() > ends:
+                return count
+        return len(self.dues)
+
+
+def _first_to_keep(ledger: Ledger, channel: Channel, due: Due) -> int:
+    first = channel.first
+    if due.messages is not None:
+        first = max(first, channel.head + 1 - due.messages)
+    if due.oldest_at_ms is not None:
+        first = max(first, ledger.first_since(channel, due.oldest_at_ms))
+    # Bytes are counted when they are swept; before that they would be cut twice.
+    if first == channel.first and due.bytes is not None and ledger.is_swept(channel):
+        first = ledger.first_within(channel, due.bytes, LOOK_AT)
+    return first

@@ -1,0 +1,125 @@
+"""What the loop knows of the log: every head, the revocations, and how commits change them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from pushd.log.decide import Moved
+from pushd.log.requests import Advance, Change, Head
+
+
+class Live:
+    """Changed on the loop only, in the order of the commits."""
+
+    def __init__(self) -> None:
+        self.heads: dict[str, Head] = {}
+        self.revocations: dict[tuple[str, str], tuple[float, float]] = {}
+        # Every head once, for those who go round; those that were deleted since are still in it.
+        self.ring: deque[Head] = deque()
+
+    def load(
+        self, heads: dict[str, Head], revocations: dict[tuple[str, str], tuple[float, float]]
+    ) -> None:
+        self.heads, self.revocations = heads, revocations
+        self.ring = deque(heads.values())
+
+    def advance(self, moved: Moved) -> Advance:
+        channel, channel_id, log_id, epoch, seq, at, start, messages, added, first_at = moved
+        head = self.heads.get(channel)
+        if head is None:
+            head = Head(channel, channel_id, epoch, seq, 1, at, log_id, added, first_at or at)
+            self.heads[channel] = head
+            self.ring.append(head)
+        else:
+            head.seq = seq
+            head.at = at
+            head.bytes += added
+            if first_at is not None:
+                head.first_at = first_at
+        return Advance(head, start, messages)
+
+    def change(self, effects: Iterable[Effect]) -> list[Change]:
+        """Applies all of them; one Change for each channel that its readers must look at anew."""
+        changed = {effect.apply(self): None for effect in effects}
+        return [
+            Change(channel, self.heads.get(channel)) for channel in changed if channel is not None
+        ]
+
+    def of_life(self, channel: str, log_id: int) -> Head | None:
+        head = self.heads.get(channel)
+        return head if head is not None and head.log_id == log_id else None
+
+
+class Effect(Protocol):
+    """Something that was committed, on its way to the loop."""
+
+    def apply(self, live: Live) -> str | None:
+        """The channel that its readers must look at anew, if any."""
+
+
+class FirstMoved(NamedTuple):
+    channel: str
+    log_id: int
+    first: int
+    first_at: int
+
+    def apply(self, live: Live) -> str | None:
+        head = live.of_life(self.channel, self.log_id)
+        if head is not None:
+            head.first, head.first_at = self.first, self.first_at
+        return self.channel
+
+
+class Deleted(NamedTuple):
+    channel: str
+    log_id: int
+
+    def apply(self, live: Live) -> str | None:
+        if live.of_life(self.channel, self.log_id) is not None:
+            del live.heads[self.channel]
+        return self.channel
+
+
+class Redacted(NamedTuple):
+    """``bytes``: fewer than before."""
+
+    channel: str
+    log_id: int
+    bytes: int
+
+    def apply(self, live: Live) -> str | None:
+        head = live.of_life(self.channel, self.log_id)
+        if head is not None:
+            head.redactions += 1
+            head.bytes -= self.bytes
+        return self.channel
+
+
+class Swept(NamedTuple):
+    """``bytes``: fewer than before. Nobody could read them any more."""
+
+    channel: str
+    log_id: int
+    bytes: int
+
+    def apply(self, live: Live) -> str | None:
+        head = live.of_life(self.channel, self.log_id)
+        if head is not None:
+            head.bytes -= self.bytes
+        return None
+
+
+class Revoked(NamedTuple):
+    """``span``: at and until, Unix seconds; None: no longer revoked."""
+
+    key: tuple[str, str]
+    span: tuple[float, float] | None
+
+    def apply(self, live: Live) -> str | None:
+        if self.span is None:
+            live.revocations.pop(self.key, None)
+        else:
+            live.revocations[self.key] = self.span
+        return None
