@@ -19,10 +19,12 @@ from pushd.log import Log, LogOptions
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
+from pushd.places import Places
 from pushd.publish import Publisher
 from pushd.pull import Access, Pulls
 from pushd.sessions import Sessions
 from pushd.settings import Settings
+from pushd.settings.namespaces import make_rules
 from pushd.tails import Tails
 
 
@@ -55,7 +57,8 @@ def make_authenticator(settings: Settings, public: frozenset[str]) -> Authentica
 
 def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     """``services``: the nursery that owns what outlives a connection."""
-    public = frozenset(name for name, space in settings.namespaces.items() if space.public)
+    namespaces = make_rules(settings.retention, settings.namespaces)
+    public = namespaces.public
     counters = Counters()
     access = Access(public)
     wheel: TimingWheel[Expiring] = TimingWheel(
@@ -64,7 +67,8 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     options = FanoutOptions(
         settings.hint_interval, settings.jitter_subscribers, settings.jitter_pulls_per_second
     )
-    fanout = Fanout(options, counters)
+    fanout = Fanout(options, counters, namespaces)
+    places = Places(log, namespaces)
     responses = Responses()
     tails = Tails(settings.tail_cache, settings.tail_messages)
     inboxes = Inboxes()
@@ -83,10 +87,13 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         tails=tails,
         inboxes=inboxes,
         notices=notices,
-        pulls=Pulls(log, tails, fanout, wheel, responses, counters, settings.max_pull_bytes),
-        publisher=Publisher(log, public, settings.max_body, settings.max_targets),
+        pulls=Pulls(
+            log, places, tails, fanout, wheel, responses, counters, settings.max_pull_bytes
+        ),
+        publisher=Publisher(log, namespaces, settings.max_body, settings.max_targets),
         sessions=Sessions(
             log,
+            places,
             fanout,
             access,
             wheel,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
+from pushd.core.namespaces import NO_RULES, Namespaces
 from pushd.core.topics import (
     GONE,
     Link,
@@ -71,9 +72,12 @@ class Busy:
 class Fanout:
     """Topics by channel, and the one task that walks them. Used on the Trio loop only."""
 
-    def __init__(self, options: FanoutOptions, counters: Counters) -> None:
+    def __init__(
+        self, options: FanoutOptions, counters: Counters, namespaces: Namespaces = NO_RULES
+    ) -> None:
         self.topics: dict[str, Topic] = {}
         self._options = options
+        self._namespaces = namespaces
         self._counters = counters
         self._ready: deque[Topic] = deque()
         self._resting: list[tuple[float, int, Topic]] = []
@@ -128,6 +132,16 @@ class Fanout:
         if topic is None or mark <= topic.head:
             return
         topic.head = mark
+        if not topic.queued:
+            topic.queued = True
+            self._enqueue(topic)
+
+    def recall(self, channel: str) -> None:
+        """The channel was deleted: its held polls are answered now, its head hinted no more."""
+        topic = self.topics.get(channel)
+        if topic is None:
+            return
+        topic.recall()
         if not topic.queued:
             topic.queued = True
             self._enqueue(topic)
@@ -190,7 +204,12 @@ class Fanout:
     def _begin(self, topic: Topic) -> Pass:
         self._counters.fanout_passes += 1
         options = self._options
-        jitter = jitter_ms(topic.followers, options.jitter_from, options.pulls_per_second)
+        spread_from, rate = options.jitter_from, options.pulls_per_second
+        own_rate = self._namespaces.of(topic.channel).pulls_per_second
+        if own_rate is not None:
+            # A rate that somebody set holds, however few followers exceed it.
+            spread_from, rate = min(spread_from, own_rate), own_rate
+        jitter = jitter_ms(topic.followers, spread_from, rate)
         return Pass(topic, jitter, trio.current_time())
 
     def _finish(self, topic: Topic, done: Pass) -> None:
@@ -199,7 +218,7 @@ class Fanout:
         longest = self._options.longest_rest
         books = booked(done.cost, self._busy.share())
         topic.owed_until = pace(topic.owed_until, done.started, now, books, longest)
-        if topic.head > done.mark:
+        if topic.head > done.mark or topic.recalled:
             self._enqueue(topic)
             return
         topic.queued = False

@@ -29,6 +29,16 @@ class Inboxes:
         named[channel] = None
         return owner
 
+    def forget(self, channel: str) -> None:
+        """It was deleted."""
+        owner = inbox_owner(channel)
+        named = None if owner is None else self._named.get(owner)
+        if owner is None or named is None:
+            return
+        named.pop(channel, None)
+        if not named:
+            del self._named[owner]
+
     @staticmethod
     def news_of(user: str) -> str:
         """The topic that moves when a user gets a new inbox. No channel can have this name."""

@@ -11,6 +11,7 @@ from pushd.core.frames import Message, Targets
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
 from pushd.core.messages import Draft
 from pushd.core.names import Kind, check_channel, check_user, kind_of
+from pushd.core.namespaces import Namespaces
 from pushd.core.permissions import Identity, may_publish
 from pushd.errors import BadRequest, Forbidden, NotFound, PushdError, TooLarge
 from pushd.log import Append, Entry, Log, Stored
@@ -43,11 +44,9 @@ _fanned = msgspec.json.Decoder(Fanned)
 class Publisher:
     """Turns what publishers send into appends. Limits in bytes and counts."""
 
-    def __init__(
-        self, log: Log, public_namespaces: frozenset[str], max_body: int, max_targets: int
-    ) -> None:
+    def __init__(self, log: Log, namespaces: Namespaces, max_body: int, max_targets: int) -> None:
         self._log = log
-        self._public = public_namespaces
+        self._namespaces = namespaces
         self._max_body = max_body
         self._max_targets = max_targets
 
@@ -110,7 +109,7 @@ class Publisher:
 
     def append(self, identity: Identity, channels: list[str], draft: Draft, done: Done) -> Append:
         for channel in channels:
-            if not may_publish(identity, channel, self._public):
+            if not may_publish(identity, channel, self._namespaces.of(channel).publish):
                 raise Forbidden(f"You may not publish to channel {channel!r}.")
             if kind_of(channel) is Kind.SESSION:
                 raise NotFound("Messages to one session are not supported yet.")

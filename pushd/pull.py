@@ -9,26 +9,30 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import structlog
 import trio
 
 from pushd.core.permissions import Identity, may_read
 from pushd.core.positions import Cursor
-from pushd.core.pulling import UNWRITTEN, Position, answer_body, resolve
+from pushd.core.pulling import UNWRITTEN, Position, answer_body
 from pushd.core.responses import Responses
 from pushd.core.topics import NOTHING
 from pushd.core.wheel import Expiring, TimingWheel
-from pushd.errors import Forbidden, PushdError, TokenExpired
+from pushd.errors import Forbidden, Overloaded, PushdError, TokenExpired
 from pushd.fanout import Fanout
-from pushd.log import Head, Log
+from pushd.log import Head, Log, MissingMessages
 from pushd.metrics import Counters
+from pushd.places import Places
 from pushd.revocations import Standing
 from pushd.tails import Tails
 
 log = structlog.get_logger("pushd.pull")
 
 WAIT_SHORTENED = 0.2  # waits end up to this much sooner, so that polls do not come in step
+
+MAX_READS = 8  # for one pull, of a channel that is changed meanwhile again and again
 
 Reply = Callable[[bytes | PushdError], None]
 
@@ -89,12 +93,34 @@ class HeldPoll(Expiring):
         self._pulls.held.pop(self, None)
 
 
+class _Ask(NamedTuple):
+    """A pull that the log is read for: what ``Pulls.answer`` takes."""
+
+    channel: str
+    cursor: Cursor
+    limit: int
+    reply: Reply
+    read_before: int
+
+
+def _give(ask: _Ask, result: bytes | PushdError) -> None:
+    try:
+        ask.reply(result)
+    except Exception:  # one connection's failure is its own
+        log.exception("answering a pull failed")
+
+
+# What is read in one go: channel, epoch, redactions, head, after, limit.
+_Key = tuple[str, str, int, int, int, int]
+
+
 class Pulls:
     """Answers pulls from finished answers, else from the tail, else from the log's reader."""
 
     def __init__(
         self,
         log: Log,
+        places: Places,
         tails: Tails,
         fanout: Fanout,
         wheel: TimingWheel[Expiring],
@@ -103,6 +129,8 @@ class Pulls:
         max_bytes: int,
     ) -> None:
         self.log = log
+        self.position = places.of
+        self.places = places
         self.fanout = fanout
         self.wheel = wheel
         self.counters = counters
@@ -111,11 +139,7 @@ class Pulls:
         self.draining = False
         self._tails = tails
         self._responses = responses
-        self._loading: dict[tuple[str, str, int, int, int], list[Reply]] = {}
-
-    def position(self, channel: str) -> Position:
-        head = self.log.heads.get(channel)
-        return UNWRITTEN if head is None else Position(head.epoch, head.first, head.seq)
+        self._loading: dict[_Key, list[_Ask]] = {}
 
     def hold(self, channels: list[str], wait: float, finish: Callable[[], None]) -> HeldPoll | None:
         """Register a poll whose client is at all heads; call it on the turn that found that out.
@@ -134,17 +158,19 @@ class Pulls:
         self.counters.polls_held += 1
         return poll
 
-    def answer(self, channel: str, cursor: Cursor, limit: int, reply: Reply) -> bytes | None:
+    def answer(
+        self, channel: str, cursor: Cursor, limit: int, reply: Reply, read_before: int = 0
+    ) -> bytes | None:
         """The whole HTTP answer: returned when it is at hand, else given to ``reply`` later.
 
-        Raises Reset.
+        ``read_before``: how often the log was read for it in vain. Raises Reset.
         """
         head = self.log.heads.get(channel)
         if head is None:
-            resolve(cursor, UNWRITTEN)
+            self.places.after(channel, cursor, UNWRITTEN)
             return self._responses.make(200, answer_body(channel, UNWRITTEN, 0, []))
         at = Position(head.epoch, head.first, head.seq)
-        after = resolve(cursor, at)
+        after = self.places.after(channel, cursor, at)
         finished = self._tails.answer(head, after, limit, self._responses.date)
         if finished is not None:
             self.counters.pulls_cached += 1
@@ -154,7 +180,7 @@ class Pulls:
         messages = self._tails.messages(head, after, limit, self.max_bytes)
         if messages is not None:
             return self._finish(head, at, after, limit, messages)
-        self._load(head, at, after, limit, reply)
+        self._load(head, at, after, _Ask(channel, cursor, limit, reply, read_before))
         return None
 
     def _finish(
@@ -165,38 +191,64 @@ class Pulls:
             self._tails.keep_answer(head, after, limit, answer, self._responses.date)
         return answer
 
-    def _load(self, head: Head, at: Position, after: int, limit: int, reply: Reply) -> None:
+    def _load(self, head: Head, at: Position, after: int, ask: _Ask) -> None:
         """Read an older window from the log, once for all who ask for it meanwhile."""
-        key = (head.channel, at.epoch, at.seq, after, limit)
+        redactions = head.redactions
+        key = (head.channel, at.epoch, redactions, at.seq, after, ask.limit)
         waiting = self._loading.get(key)
         if waiting is not None:
-            waiting.append(reply)
+            waiting.append(ask)
             return
-        waiting = self._loading[key] = [reply]
+        waiting = self._loading[key] = [ask]
 
         def loaded(messages: list[bytes] | PushdError) -> None:
             del self._loading[key]
             result: bytes | PushdError
+            if isinstance(messages, MissingMessages) or self._stale(head, redactions, after):
+                for each in waiting:
+                    self._again(each)
+                return
             if isinstance(messages, PushdError):
                 result = messages
             else:
-                result = self._finish(head, at, after, limit, messages)
+                now = Position(at.epoch, head.first, at.seq)
+                result = self._finish(head, now, after, ask.limit, messages)
             for each in waiting:
-                try:
-                    each(result)
-                except Exception:  # one connection's failure is its own
-                    log.exception("answering a pull failed")
+                _give(each, result)
 
         try:
-            self.log.read_messages(head, after, at.seq, limit, self.max_bytes, loaded)
+            self.log.read_messages(head, after, at.seq, ask.limit, self.max_bytes, loaded)
         except PushdError:
             del self._loading[key]
             raise
 
+    def _stale(self, head: Head, redactions: int, after: int) -> bool:
+        """What was read is not to be given out any more: deleted, redacted or trimmed meanwhile."""
+        return (
+            self.log.heads.get(head.channel) is not head
+            or head.redactions != redactions
+            or after < head.first - 1
+        )
+
+    def _again(self, ask: _Ask) -> None:
+        """The channel changed while it was read: decide anew. Ends, however often it changes."""
+        answer: bytes | PushdError | None
+        if ask.read_before + 1 >= MAX_READS:
+            # It changes without end, or the disk has lost what the head promises.
+            log.error("a channel could not be read", channel=ask.channel, reads=MAX_READS)
+            answer = Overloaded("The channel changed again and again meanwhile.", retry_after=1)
+        else:
+            try:
+                answer = self.answer(*ask._replace(read_before=ask.read_before + 1))
+            except PushdError as error:
+                answer = error
+        if answer is not None:
+            _give(ask, answer)
+
     def stub(self, channel: str, cursor: Cursor) -> bytes:
         """The object without messages, for a channel that found no room in a multi-pull."""
-        at = self.position(channel)
-        return answer_body(channel, at, resolve(cursor, at), [])
+        at = self.places.of(channel)
+        return answer_body(channel, at, self.places.after(channel, cursor, at), [])
 
     def drain(self) -> list[HeldPoll]:
         """From now on nothing is held; what is held is given back to be finished."""

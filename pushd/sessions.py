@@ -16,8 +16,8 @@ import trio
 from pushd.core.frames import frame
 from pushd.core.names import check_channel
 from pushd.core.permissions import Identity
-from pushd.core.positions import NO_EPOCH, START, Cursor, parse_cursor
-from pushd.core.pulling import Position, resolve
+from pushd.core.positions import START, Cursor, parse_cursor
+from pushd.core.pulling import UNWRITTEN, Position
 from pushd.core.topics import Link, Subscription
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.errors import BadRequest, Overloaded, PushdError, TooLarge
@@ -27,6 +27,7 @@ from pushd.log import Log, Marks
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Outgoing
+from pushd.places import Places
 from pushd.pull import Access
 
 NO_MARKS = Marks(None, None)
@@ -95,6 +96,7 @@ class Sessions:
     def __init__(
         self,
         log: Log,
+        places: Places,
         fanout: Fanout,
         access: Access,
         wheel: TimingWheel[Expiring],
@@ -110,6 +112,7 @@ class Sessions:
         self.by_id: dict[str, Session] = {}
         self.by_user: dict[str, dict[str, Session]] = {}
         self._log = log
+        self._places = places
         self._fanout = fanout
         self._access = access
         self._wheel = wheel
@@ -192,13 +195,29 @@ class Sessions:
                     channel, session.link, session.pending, session.subscription
                 )
                 session.subscriptions[channel] = subscription
-            head = self._log.heads.get(channel)
-            at = Position(NO_EPOCH, 1, 0)
-            if head is not None:
-                at = Position(head.epoch, head.first, head.seq)
-                subscription.sent = (head.epoch, head.seq)
-            heads[channel] = _head_json(at, marks.get(channel, NO_MARKS), cursors.get(channel))
+            at = self._places.of(channel)
+            if at is not UNWRITTEN:
+                subscription.sent = (at.epoch, at.seq)
+            heads[channel] = self._head_json(
+                channel, at, marks.get(channel, NO_MARKS), cursors.get(channel)
+            )
         return heads
+
+    def _head_json(
+        self, channel: str, at: Position, marks: Marks, cursor: str | None
+    ) -> dict[str, Any]:
+        entry: dict[str, Any] = {
+            **at.as_dict(),
+            "delivered": None if marks.delivered is None else str(marks.delivered),
+            "read": None if marks.read is None else str(marks.read),
+        }
+        if cursor is not None:
+            try:
+                self._places.after(channel, parse_cursor(cursor), at)
+            except PushdError as error:
+                key = "reset" if error.status == 410 else "error"
+                entry[key] = {"code": error.code, "detail": error.detail, **error.extra}
+        return entry
 
     def adopt(self, user: str, channel: str) -> None:
         """The user has a new inbox: every live session follows it from now on, and is told."""
@@ -260,23 +279,7 @@ class Sessions:
         """A cursor that names a position of the channel as it is. Raises Reset, Forbidden."""
         self._access.check_read(identity, check_channel(channel), now)
         cursor = parse_cursor(text, allow_head=False)
-        head = self._log.heads.get(channel)
-        at = (
-            Position(NO_EPOCH, 1, 0) if head is None else Position(head.epoch, head.first, head.seq)
-        )
-        return cursor if cursor == START else Cursor(at.epoch, resolve(cursor, at))
-
-
-def _head_json(at: Position, marks: Marks, cursor: str | None) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        **at.as_dict(),
-        "delivered": None if marks.delivered is None else str(marks.delivered),
-        "read": None if marks.read is None else str(marks.read),
-    }
-    if cursor is not None:
-        try:
-            resolve(parse_cursor(cursor), at)
-        except PushdError as error:
-            key = "reset" if error.status == 410 else "error"
-            entry[key] = {"code": error.code, "detail": error.detail, **error.extra}
-    return entry
+        if cursor == START:
+            return cursor
+        at = self._places.of(channel)
+        return Cursor(at.epoch, self._places.after(channel, cursor, at))

@@ -19,10 +19,11 @@ OVERHEAD = 120  # bytes that a message costs beside its own (object header, list
 class Tail:
     """Messages ``start … start+len-1`` of one life of a channel, contiguous up to its head."""
 
-    __slots__ = ("answer_bytes", "answers", "epoch", "messages", "size", "start")
+    __slots__ = ("answer_bytes", "answers", "epoch", "messages", "redactions", "size", "start")
 
-    def __init__(self, epoch: str, start: int) -> None:
-        self.epoch = epoch
+    def __init__(self, head: Head, start: int) -> None:
+        self.epoch = head.epoch
+        self.redactions = head.redactions
         self.start = start
         self.messages: list[bytes] = []
         self.answers: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # with their dates
@@ -53,7 +54,7 @@ class Tails:
             or (tail.start + len(tail.messages) != advance.start)
         ):
             self.drop(head.channel)
-            tail = self._tails[head.channel] = Tail(head.epoch, advance.start)
+            tail = self._tails[head.channel] = Tail(head, advance.start)
         else:
             self._drop_answers(tail)
             self._tails.move_to_end(head.channel)
@@ -76,7 +77,7 @@ class Tails:
         tail = self._tails.get(head.channel)
         if tail is None or tail.epoch != head.epoch:
             self.drop(head.channel)
-            tail = self._tails[head.channel] = Tail(head.epoch, head.seq + 1)
+            tail = self._tails[head.channel] = Tail(head, head.seq + 1)
         else:
             self._tails.move_to_end(head.channel)
         old = tail.answers.pop((after, limit), None)
@@ -104,8 +105,20 @@ class Tails:
             return cut(found, max_bytes)
         return found
 
+    def change(self, channel: str, head: Head | None) -> None:
+        """Trimmed, redacted or deleted (``head`` None): forget what must not be given out."""
+        tail = self._tails.get(channel)
+        if tail is None:
+            return
+        if head is None or head.epoch != tail.epoch or head.redactions != tail.redactions:
+            self.drop(channel)
+            return
+        self._drop_answers(tail)
+        if tail.start < head.first:
+            self._shorten(tail, min(head.first - tail.start, len(tail.messages)))
+
     def drop(self, channel: str) -> None:
-        """The channel was trimmed, deleted or restored: nothing kept may be answered."""
+        """Nothing kept of the channel may be answered."""
         tail = self._tails.pop(channel, None)
         if tail is not None:
             self.size -= tail.size

@@ -21,6 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"core", "settings", "logs", "metrics"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout", "notices"})
+    | frozenset({"places"})
     | frozenset({"tokens", "keysets", "keysource", "revocations"}),
     frozenset({"publish", "pull", "multianswer", "sessions", "auth"}),
     frozenset({"hub"}),

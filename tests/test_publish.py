@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pushd.core.frames import Message, Targets
 from pushd.core.messages import Draft
+from pushd.core.namespaces import Namespaces, Rules
 from pushd.core.permissions import Identity
 from pushd.errors import BadRequest, Forbidden, NotFound, Overloaded, PushdError, TooLarge
 from pushd.log import Append, Stored
@@ -35,9 +36,12 @@ class Log:
         self.taken.append(append)
 
 
+RULES = {"open": Rules(publish="users"), "room": Rules(), "closed": Rules(publish="services")}
+
+
 def publisher(log: Log | None = None, max_body: int = 1000, max_targets: int = 5) -> Publisher:
     pretended: Any = log or Log()
-    return Publisher(pretended, frozenset(), max_body, max_targets)
+    return Publisher(pretended, Namespaces(Rules(), RULES), max_body, max_targets)
 
 
 def message(data: bytes = b"1", **members: Any) -> Message:
@@ -136,6 +140,7 @@ def test_one_append_for_all_channels() -> None:
     ("who", "channels", "error"),
     [
         (ALICE, ["room:1", "news"], Forbidden),
+        (ALICE, ["room:1", "closed:1"], Forbidden),
         (ALICE, ["session:s"], Forbidden),
         (SERVICE, ["$control"], Forbidden),
         (SERVICE, ["news", "session:s"], NotFound),

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from pushd.core.namespaces import NO_RULES, Namespaces
 from pushd.core.positions import START, Cursor
 from pushd.core.responses import Responses, body_of
 from pushd.core.wheel import Expiring, TimingWheel
@@ -20,6 +21,7 @@ from pushd.fanout import Fanout, FanoutOptions
 from pushd.log import Advance, Head
 from pushd.metrics import Counters
 from pushd.multianswer import MultiAnswer
+from pushd.places import Places
 from pushd.pull import Pulls
 from pushd.tails import Tails
 
@@ -52,7 +54,9 @@ def messages(first: int, last: int) -> list[bytes]:
 
 
 class World:
-    def __init__(self, max_bytes: int = 1000, memory: int = 1 << 20) -> None:
+    def __init__(
+        self, max_bytes: int = 1000, memory: int = 1 << 20, namespaces: Namespaces = NO_RULES
+    ) -> None:
         self.log = Log()
         self.tails = Tails(memory, 1000)
         self.fanout = Fanout(FanoutOptions(), Counters())
@@ -60,6 +64,7 @@ class World:
         self.counters = Counters()
         self.pulls = Pulls(
             self.log,  # type: ignore[arg-type]
+            Places(self.log, namespaces),  # type: ignore[arg-type]
             self.tails,
             self.fanout,
             self.wheel,

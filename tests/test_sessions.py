@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from pushd.core.namespaces import NO_RULES
 from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor
 from pushd.core.wheel import Expiring, TimingWheel
@@ -20,6 +21,7 @@ from pushd.inboxes import Inboxes
 from pushd.log import Head, Marks
 from pushd.metrics import Counters
 from pushd.notices import Notices
+from pushd.places import Places
 from pushd.pull import Access
 from pushd.sessions import Session, Sessions
 
@@ -71,6 +73,7 @@ class World:
         self.inboxes = Inboxes()
         self.sessions = Sessions(
             self.log,  # type: ignore[arg-type]
+            Places(self.log, NO_RULES),  # type: ignore[arg-type]
             self.fanout,
             Access(frozenset({"lobby"})),
             self.wheel,

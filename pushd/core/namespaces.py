@@ -55,3 +55,6 @@ class Namespaces:
     @property
     def public(self) -> frozenset[str]:
         return frozenset(name for name, rules in self._rules.items() if rules.public)
+
+
+NO_RULES: Final = Namespaces(Rules(), {})

@@ -18,6 +18,7 @@ from pushd.core.names import (
     kind_of,
     namespace_of,
 )
+from pushd.core.namespaces import PublishRule
 from pushd.errors import BadRequest
 
 PUBLISH, READ, ADMIN = "publish", "read", "admin"
@@ -79,19 +80,19 @@ def may_read(identity: Identity, channel: str, public_namespaces: frozenset[str]
     return kind is Kind.ALL
 
 
-def may_publish(
-    identity: Identity, channel: str, public_namespaces: frozenset[str] = frozenset()
-) -> bool:
+def may_publish(identity: Identity, channel: str, rule: PublishRule = "granted") -> bool:
     """Whether ``identity`` may publish to ``channel`` (a checked name).
 
-    ``public_namespaces`` changes nothing (public means readable); it is taken so that both
-    questions are asked alike. ``$…`` is written by the server alone, ``session:`` by services.
+    ``rule``: what the channel's namespace says of users; it opens or closes topics only.
+    ``$…`` is written by the server alone, ``session:`` by services.
     """
     kind = kind_of(channel)
     if kind is Kind.INTERNAL:
         return False
     if identity.user is None:
         return PUBLISH in identity.scopes and _within_limit(identity, channel, kind)
+    if kind is Kind.TOPIC and rule != "granted":
+        return rule == "users"
     return kind is not Kind.SESSION and _cover(identity.publish, channel, kind)
 
 

@@ -81,6 +81,7 @@ class Topic:
         "owed_until",
         "passing",
         "queued",
+        "recalled",
         "subscriptions",
         "waiters",
     )
@@ -92,12 +93,20 @@ class Topic:
         self.listeners: dict[Subscription, None] = {}  # that take server-sent events
         self.waiters: dict[Waiter, Mark] = {}  # with the head that each has seen
         self.queued = False
+        self.recalled = False  # the next pass answers all waiters, whatever they have seen
         self.owed_until = 0.0
         self.passing: Pass | None = None
 
     @property
     def forgettable(self) -> bool:
         return not (self.subscriptions or self.listeners or self.waiters or self.queued)
+
+    def recall(self) -> None:
+        """The channel was deleted: what its head was is nobody's news any more."""
+        self.head = NOTHING
+        self.recalled = True
+        if self.passing is not None:
+            self.passing.stop_hints()
 
     @property
     def followers(self) -> int:
@@ -133,7 +142,8 @@ class Pass:
         self._subscriptions = list(topic.subscriptions)
         self._others = list(topic.listeners)
         # Who came while the head was raised and knows it already goes on waiting.
-        waiters, mark = topic.waiters, self.mark
+        waiters, mark = topic.waiters, GONE if topic.recalled else self.mark
+        topic.recalled = False
         self.waiters = [waiter for waiter, known in waiters.items() if known < mark]
         topic.waiters = {waiter: known for waiter, known in waiters.items() if known >= mark}
         self.cost = 0.0
@@ -149,6 +159,10 @@ class Pass:
             self.frame = chunk[0].encode(self._channel, *self.mark, self._jitter)
         self._at += count
         return chunk
+
+    def stop_hints(self) -> None:
+        """What is left to be told of is gone."""
+        self._subscriptions, self._others = [], []
 
     def next_waiters(self, count: int) -> list[Waiter]:
         chunk = self.waiters[self._polled : self._polled + count]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pushd.core.names import check_channel, check_device
 from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor, parse_cursor
-from pushd.core.pulling import resolve
 from pushd.errors import BadRequest, PushdError, TooLarge
 from pushd.front.bodies import MultiBody, ack_decoder, decode_body, multi_decoder
 from pushd.front.connection import HttpConnection
@@ -113,7 +112,7 @@ class MultiPull:
     def _place(self, channel: str, cursor: Cursor) -> Cursor | PushdError:
         at = self._hub.pulls.position(channel)
         try:
-            return Cursor(at.epoch, resolve(cursor, at))
+            return Cursor(at.epoch, self._hub.pulls.places.after(channel, cursor, at))
         except PushdError as error:
             return error
 

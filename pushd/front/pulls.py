@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pushd.core.names import Kind, check_device, kind_of
 from pushd.core.permissions import Identity
 from pushd.core.positions import HEAD, START, Cursor, parse_cursor
-from pushd.core.pulling import parse_count, parse_seq, parse_wait, resolve
+from pushd.core.pulling import parse_count, parse_seq, parse_wait
 from pushd.errors import BadRequest, Forbidden, PushdError
 from pushd.front.connection import HttpConnection
 from pushd.front.query import parse_query
@@ -101,11 +101,12 @@ class SinglePull:
         """``device``: records the cursor as delivered (it was given, so it was processed)."""
         hub, channel = self._hub, self._channel
         at = hub.pulls.position(channel)
-        after = resolve(cursor, at)
-        self._cursor = Cursor(at.epoch, after)
+        after = hub.pulls.places.after(channel, cursor, at)
+        # "From the start" stays that, wherever the start has moved to by the time of the answer.
+        self._cursor = cursor if cursor is START else Cursor(at.epoch, after)
         user = self._identity.user
         if device is not None and user is not None and cursor.seq:
-            hub.log.record_delivered(user, device, channel, self._cursor)
+            hub.log.record_delivered(user, device, channel, Cursor(at.epoch, after))
         if after >= at.seq and self._ask.wait:
             poll = hub.pulls.hold([channel], self._ask.wait, self._finish)
             if poll is not None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushd.core.names import Kind, check_channel, kind_of
+from pushd.core.namespaces import PUBLISH_RULES, PublishRule
 from pushd.core.permissions import (
     Identity,
     check_pattern,
@@ -65,7 +66,7 @@ TABLE = {
 def test_the_table(who: str) -> None:
     identity, expected = TABLE[who]
     found = [
-        "r" * may_read(identity, channel, PUBLIC) + "p" * may_publish(identity, channel, PUBLIC)
+        "r" * may_read(identity, channel, PUBLIC) + "p" * may_publish(identity, channel)
         for channel in CHANNELS
     ]
     assert dict(zip(CHANNELS, found, strict=True)) == dict(zip(CHANNELS, expected, strict=True))
@@ -127,9 +128,19 @@ def test_patterns_only_add_topics_to_what_is_read(patterns: list[str], name: str
 def test_public_namespaces_open_topics_only() -> None:
     careless = frozenset({"user", "group", "session", "$control", "$", "all"})
     assert may_read(PLAIN, "user", careless)
-    assert not may_publish(PLAIN, "user", careless)
     for channel in ("user:alice", "group:team", "session:1", "$control"):
         assert not may_read(PLAIN, channel, careless)
+
+
+@pytest.mark.parametrize("rule", PUBLISH_RULES)
+@pytest.mark.parametrize("who", TABLE)
+def test_a_namespace_opens_or_closes_topics_to_users(who: str, rule: PublishRule) -> None:
+    identity, _ = TABLE[who]
+    for channel in CHANNELS:
+        expected = may_publish(identity, channel)
+        if rule != "granted" and identity.user is not None and kind_of(channel) is Kind.TOPIC:
+            expected = rule == "users"
+        assert may_publish(identity, channel, rule) == expected, channel
 
 
 @pytest.mark.parametrize(

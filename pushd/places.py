@@ -1,0 +1,35 @@
+"""Where the channels of this node are, and what a cursor means there."""
+
+from __future__ import annotations
+
+from pushd.core.namespaces import Namespaces
+from pushd.core.positions import Cursor
+from pushd.core.pulling import UNWRITTEN, Position, resolve
+from pushd.errors import Expired
+from pushd.log import Log
+
+
+class Places:
+    """Asks the log's heads; used on the Trio loop only."""
+
+    __slots__ = ("_log", "_namespaces")
+
+    def __init__(self, log: Log, namespaces: Namespaces) -> None:
+        self._log = log
+        self._namespaces = namespaces
+
+    def of(self, channel: str) -> Position:
+        head = self._log.heads.get(channel)
+        return UNWRITTEN if head is None else Position(head.epoch, head.first, head.seq)
+
+    def after(self, channel: str, cursor: Cursor, at: Position) -> int:
+        """The seq after which to answer. Raises Reset when that answer could not be complete.
+
+        In an ephemeral namespace what has expired is not missed: the cursor moves up silently.
+        """
+        try:
+            return resolve(cursor, at)
+        except Expired:
+            if not self._namespaces.of(channel).ephemeral:
+                raise
+            return at.first - 1
