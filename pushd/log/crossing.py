@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from pushd.errors import PushdError, StorageBroken
 from pushd.log.changes import Request
-from pushd.log.decide import Moved
 from pushd.log.live import Effect
 from pushd.log.requests import Append
+from pushd.log.rows import Moved
 
 Work = Append | Request
 # Who is to be told, and what.

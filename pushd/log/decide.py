@@ -11,6 +11,7 @@ from pushd.errors import BadRequest, Conflict, PushdError
 from pushd.log.drafts import digest_of, is_text
 from pushd.log.idclock import DAY_MS, IdClock
 from pushd.log.requests import MESSAGE_OVERHEAD, Append, Stored
+from pushd.log.rows import Moved, Row
 from pushd.log.store import IdKey, Rows, Store
 
 # Cached channel rows. Beyond it the cache starts again: a look-up costs microseconds.
@@ -19,69 +20,6 @@ MAX_CACHED: Final = 100_000
 # What was stored first under an id: epoch, seq, at, digest.
 First = tuple[str, int, int, bytes]
 Result = tuple[Append, list[Stored] | PushdError]
-
-
-class Row:
-    """A channel as the writer sees it, the uncommitted changes of its batch included.
-
-    ``epoch`` is "" while the channel is deleted (or not yet begun).
-    """
-
-    __slots__ = (
-        "added",
-        "batch",
-        "begun",
-        "channel_id",
-        "encoded",
-        "epoch",
-        "first",
-        "first_at",
-        "head",
-        "last_at",
-        "log_id",
-        "start",
-    )
-
-    def __init__(
-        self,
-        channel_id: int,
-        log_id: int | None,
-        epoch: str | None,
-        head: int,
-        first: int,
-        last_at: int,
-    ) -> None:
-        self.channel_id = channel_id
-        self.log_id = log_id or 0
-        self.epoch = epoch or ""
-        self.head = head
-        self.first = first
-        self.last_at = last_at
-        # Of the batch: whether a life begins, the first message after none, and so on.
-        self.begun = False
-        self.first_at: int | None = None
-        self.batch = 0
-        self.start = 0
-        self.added = 0
-        self.encoded: list[bytes] = []
-
-
-class Moved(NamedTuple):
-    """A channel after the batch, for the loop to make a Head and an Advance of.
-
-    ``added``: bytes. ``first_at``: when there was no message before, else None.
-    """
-
-    channel: str
-    channel_id: int
-    log_id: int
-    epoch: str
-    seq: int
-    at: int
-    start: int
-    messages: list[bytes]
-    added: int
-    first_at: int | None
 
 
 class Decided(NamedTuple):

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from pushd.log.decide import Moved
 from pushd.log.requests import Advance, Change, Head
+from pushd.log.rows import Moved
 
 
 class Live:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import structlog
 import trio
@@ -17,16 +16,14 @@ from pushd.log.changes import Request
 from pushd.log.crossing import Outcome, Signal, Work, drained
 from pushd.log.engine import Engine
 from pushd.log.live import Live
-from pushd.log.marks import Found, MarkBuffer, newest
-from pushd.log.reader import Done, Job, LoadMarks, ReadMessages
+from pushd.log.marks import MarkBuffer
+from pushd.log.reading import Reading, call, fresh
 from pushd.log.requests import (
     Advance,
     Append,
     Change,
     Head,
     LogOptions,
-    Marks,
-    MissingMessages,
 )
 from pushd.log.retention import UNBOUNDED, RetentionService
 from pushd.log.startup import open_log
@@ -35,7 +32,7 @@ from pushd.log.statistics import LogStatistics
 _logger = structlog.get_logger("pushd.log")
 
 
-class Log(Administration):
+class Log(Reading, Administration):
     """Everything on the loop; two threads behind it. ``run()`` is the service.
 
     ``on_advance`` and ``on_change`` hear of commits in their order, after ``heads`` has been set
@@ -50,7 +47,7 @@ class Log(Administration):
         self.on_change: Callable[[list[Change]], None] = _nobody_listens
         self.retention: Callable[[str], Retention] = lambda _: UNBOUNDED
         self._backlog = 0
-        self._waiting_reads = self._waiting_changes = 0
+        self._waiting_changes = 0
         self._refusal: PushdError | None = NotReady("The log is not open yet.", retry_after=1)
         self._marks = MarkBuffer(lambda: self._put(Signal.MARKS), lambda: self._put(Signal.FLUSH))
         self._live = Live()
@@ -73,7 +70,7 @@ class Log(Administration):
 
     def _admit(self, size: int, largest: int) -> None:
         if self._refusal is not None:
-            raise _fresh(self._refusal)
+            raise fresh(self._refusal)
         limit = self.options.backlog_bytes
         # It would hold up all others for as long as the whole backlog may.
         if largest > limit:
@@ -86,74 +83,11 @@ class Log(Administration):
 
     def _request(self, request: Request) -> None:
         if self._refusal is not None:
-            raise _fresh(self._refusal)
+            raise fresh(self._refusal)
         if self._waiting_changes >= self.options.waiting_changes:
             raise Overloaded("Too many changes wait.", retry_after=1)
         self._waiting_changes += 1
         self._put(request)
-
-    # -- reading
-
-    def read_messages(
-        self,
-        head: Head,
-        after: int,
-        upto: int,
-        limit: int,
-        max_bytes: int,
-        done: Callable[[list[bytes] | PushdError], None],
-    ) -> None:
-        """Encoded messages ``after + 1`` to ``upto``, without a gap, or MissingMessages.
-
-        ``done`` is always called later, never from here. A channel that was trimmed into, redacted
-        or deleted meanwhile is MissingMessages as well: what was read must not be given out.
-        """
-        redactions = head.redactions
-
-        def guarded(answer: list[bytes] | PushdError) -> None:
-            current = self.heads.get(head.channel) is head and after >= head.first - 1
-            if isinstance(answer, list) and not (current and head.redactions == redactions):
-                answer = MissingMessages(f"Channel {head.channel!r} was changed meanwhile.")
-            done(answer)
-
-        self._read(ReadMessages(head.log_id, head.epoch, after, upto, limit, max_bytes, guarded))
-
-    def load_marks(
-        self,
-        user: str,
-        device: str | None,
-        channels: list[str],
-        done: Callable[[dict[str, Marks] | PushdError], None],
-    ) -> None:
-        """Marks of every channel named, those included that are not on disk yet."""
-        wanted = [(name, self.heads.get(name)) for name in channels]
-        ids = [head.channel_id for _, head in wanted if head is not None]
-        before = self._marks.unwritten(user, device, ids)
-
-        def merge(found: Found | PushdError) -> None:
-            if isinstance(found, PushdError):
-                done(found)
-                return
-            delivered, read = newest(found, before, self._marks.unwritten(user, device, ids))
-            marks = {}
-            for name, head in wanted:
-                key = -1 if head is None else head.channel_id
-                marks[name] = Marks(delivered.get(key), read.get(key))
-            done(marks)
-
-        self._read(LoadMarks(user, device, ids, merge))
-
-    def _read(self, job: Job) -> None:
-        refusal = self._refusal
-        if refusal is None and self._waiting_reads >= self.options.waiting_reads:
-            refusal = Overloaded("Too many reads wait.", retry_after=1)
-        self._waiting_reads += 1
-        if refusal is not None:
-            # Later, as with any other answer: callers need not expect it before this returns.
-            answers: list[tuple[Done, object]] = [(job.done, _fresh(refusal))]
-            trio.lowlevel.current_trio_token().run_sync_soon(self._answered, answers)
-        else:
-            self._started_engine.reader.queue.put(job)
 
     # -- marks
 
@@ -235,34 +169,16 @@ class Log(Administration):
             # What was submitted after the writer had looked for the last time.
             self._refusal = outcome.broken
             late = drained(self._started_engine.writer.queue)
-            results = [*results, *((work, _fresh(outcome.broken)) for work in late)]
+            results = [*results, *((work, fresh(outcome.broken)) for work in late)]
             self._backlog = self._waiting_changes = 0
         if outcome.moved:
-            _call(self.on_advance, [self._live.advance(moved) for moved in outcome.moved])
+            call(self.on_advance, [self._live.advance(moved) for moved in outcome.moved])
         if outcome.effects:
             changes = self._live.change(outcome.effects)
             if changes:
-                _call(self.on_change, changes)
+                call(self.on_change, changes)
         for work, result in results:
-            _call(work.done, result)
-
-    def _answered(self, answers: list[tuple[Done, object]]) -> None:
-        self._waiting_reads -= len(answers)
-        for done, answer in answers:
-            _call(done, answer)
-
-
-def _call(callback: Callable[[Any], None], value: object) -> None:
-    """One that fails must not keep the others from their answers."""
-    try:
-        callback(value)
-    except Exception:
-        _logger.exception("a callback of the log failed")
-
-
-def _fresh(error: PushdError) -> PushdError:
-    """A copy: the same object raised in many tasks would collect all their tracebacks."""
-    return type(error)(error.detail, retry_after=error.retry_after)
+            call(work.done, result)
 
 
 def _nobody_listens(_: object) -> None:

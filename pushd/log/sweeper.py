@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
-from pushd.log.devices import Devices
 from pushd.log.idclock import DAY_MS, IdClock
 from pushd.log.ledger import Garbage
 from pushd.log.live import Effect, Revoked, Swept
 from pushd.log.requests import MESSAGE_OVERHEAD
-from pushd.log.store import EXPIRE_IDS
+from pushd.log.store import EXPIRE_IDS, Store
 
 # One slice: so long at most, then the writer's other work comes first for a while.
 BUDGET_S: Final = 0.004
@@ -59,14 +57,11 @@ Job = Callable[[], bool]
 class Sweeper:
     """The writer's. ``due``: when the next slice is (monotonic clock), None: nothing waits."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, devices: Devices, clock: IdClock, idle_s: float
-    ) -> None:
+    def __init__(self, store: Store, clock: IdClock, idle_s: float) -> None:
         self.swept_messages = 0
         self.purged_channels = 0
-        self._connection = connection
-        self._execute = connection.execute
-        self._devices = devices
+        self._store = store
+        self._execute = store.connection.execute
         self._clock = clock
         self._idle_ms = int(idle_s * 1000)
         rows = [Garbage(*row) for row in self._execute(_WAITING)]
@@ -105,14 +100,13 @@ class Sweeper:
         """
         ends = time.perf_counter() + BUDGET_S
         self._effects, self._forgotten, self._swept, self._purged = [], [], 0, 0
-        self._execute("BEGIN IMMEDIATE")
-        touched = self._sweep(ends)
         jobs = deque(self._jobs)
-        while jobs and time.perf_counter() < ends:
-            job = jobs.popleft()
-            if not job():
-                jobs.append(job)
-        self._execute("COMMIT")
+        with self._store.transaction():
+            touched = self._sweep(ends)
+            while jobs and time.perf_counter() < ends:
+                job = jobs.popleft()
+                if not job():
+                    jobs.append(job)
         for garbage, done in touched.items():
             # Others come first next time.
             del self.garbage[garbage.log_id]
@@ -180,7 +174,7 @@ class Sweeper:
 
     def _drop_devices(self) -> bool:
         before = time.time_ns() // 1_000_000 - self._idle_ms
-        return self._devices.drop_idle(before, CHUNK // 4) < CHUNK // 4
+        return self._store.devices.drop_idle(before, CHUNK // 4) < CHUNK // 4
 
     def _end_revocations(self) -> bool:
         over = self._execute(_OVER, (time.time_ns() // 1_000_000, CHUNK)).fetchall()

@@ -10,17 +10,18 @@ from typing import cast
 
 import structlog
 
-from pushd.errors import PushdError, StorageBroken
+from pushd.errors import StorageBroken
 from pushd.log import failures
-from pushd.log.changes import EraseUser, Request
+from pushd.log.changer import Changer
+from pushd.log.changes import Request
 from pushd.log.checkpoint import Checkpointer
 from pushd.log.crossing import Answer, Outcome, Signal, Work
-from pushd.log.decide import Decider, Moved, Result
+from pushd.log.decide import Decider, Result
 from pushd.log.idclock import IdClock
 from pushd.log.intake import Intake
-from pushd.log.ledger import Ledger
 from pushd.log.marks import MarkBuffer
 from pushd.log.requests import Append, LogOptions
+from pushd.log.rows import Moved
 from pushd.log.space import FreeSpace
 from pushd.log.startup import Opened
 from pushd.log.statistics import MESSAGES, SECONDS, LogStatistics, Tally
@@ -47,7 +48,6 @@ class Writer:
         self.commit_seconds = Tally(SECONDS)
         self.batch_messages = Tally(MESSAGES)
         self.messages = self.marks_written = self.refused_full = 0
-        self.cut_messages = self.deleted_channels = 0
         self._store = opened.store
         self._options = options
         self._marks = marks
@@ -56,8 +56,9 @@ class Writer:
         self._checkpointer = Checkpointer(opened.store)
         self._clock = IdClock(opened.store.day_span(), options.idempotency_s)
         self._decider = Decider(opened.store, opened.last_epoch, self._clock)
-        self._sweeper = Sweeper(
-            opened.store.connection, opened.store.devices, self._clock, options.device_idle_s
+        self._sweeper = Sweeper(opened.store, self._clock, options.device_idle_s)
+        self._changer = Changer(
+            opened.store, self._clock, self._decider, self._sweeper, self._checkpointer, post
         )
         self._marks_due: float | None = None
         self._closing = False
@@ -70,10 +71,12 @@ class Writer:
             while not self._closing:
                 work = self._current = self._intake.take(self._wait_s())
                 if work and isinstance(work[0], Request):
-                    self._change(work)
+                    self._changer.change(work)
+                    self._current = []
                 else:
                     self._step(cast("list[Append]", work))
-                self._sweep_if_due()
+                if self._changer.sweep_if_due() or work:
+                    self._checkpointer.run_if_due()
             self._finish()
         except Exception as error:
             self._break(error)
@@ -109,7 +112,6 @@ class Writer:
         if appends:
             self._answer(decided.results, decided.moved, appends)
         self._after_marks(rows)
-        self._checkpointer.run_if_due()
 
     def _add_chores(self, rows: Rows) -> None:
         """Marks that are due and ids that are too old ride along, a bounded number each."""
@@ -149,57 +151,12 @@ class Writer:
         """Refuses the batch and goes on, or raises when the disk cannot be trusted any more."""
         if not failures.is_passing(error):
             raise error
-        self._roll_back()
+        self._store.rollback()
+        self._decider.forget()
         self._note(f"batches are refused: {error}")
         if self._marks_due is not None:
             self._marks_due = time.monotonic() + self._options.write_behind_s
         self._refuse(appends, error)
-
-    def _change(self, requests: list[Request]) -> None:
-        """All that is not appending. Messages that are cut go later, after the loop has heard."""
-        ledger = Ledger(self._store.connection, time.time_ns() // 1_000_000, self._clock.now_ms())
-        try:
-            with self._store.transaction():
-                results = [(request, _applied(request, ledger)) for request in requests]
-        except sqlite3.Error as error:
-            if not failures.is_passing(error):
-                raise
-            self._roll_back()
-            ledger.effects.clear()
-            results = [(request, failures.refusal(error)) for request in requests]
-        else:
-            self._decider.forget_channels(garbage.channel for garbage in ledger.garbage)
-            self._sweeper.add(ledger.garbage)
-            if any(isinstance(request, EraseUser) for request in requests):
-                self._store.devices.forget()
-            self.cut_messages += ledger.cut_messages
-            self.deleted_channels += ledger.deleted_channels
-            self._checkpointer.grow(3 + 3 * len(requests) + 3 * len(ledger.effects))
-        self._current = []
-        self._post(Outcome(results, [], 0, ledger.effects, len(requests)))
-        self._checkpointer.run_if_due()
-
-    def _sweep_if_due(self) -> None:
-        due = self._sweeper.due
-        if due is None or due > time.monotonic():
-            return
-        try:
-            effects, forgotten = self._sweeper.slice()
-        except sqlite3.Error as error:
-            if not failures.is_passing(error):
-                raise
-            self._roll_back()
-            self._sweeper.failed()
-            return
-        self._decider.forget_channels(forgotten)
-        if effects:
-            self._post(Outcome([], [], 0, effects))
-        self._checkpointer.grow(self._sweeper.pages())
-        self._checkpointer.run_if_due()
-
-    def _roll_back(self) -> None:
-        self._store.rollback()
-        self._decider.forget()
 
     def _note(self, trouble: str | None) -> None:
         """Says it once, not for each batch; and when it is over."""
@@ -256,16 +213,9 @@ class Writer:
             wal_bytes=self._space.wal_bytes(),
             garbage=len(self._sweeper.garbage),
             swept_messages=self._sweeper.swept_messages,
-            cut_messages=self.cut_messages,
-            deleted_channels=self.deleted_channels,
+            cut_messages=self._changer.cut_messages,
+            deleted_channels=self._changer.deleted_channels,
             purged_channels=self._sweeper.purged_channels,
             commit_seconds=self.commit_seconds.snapshot(),
             batch_messages=self.batch_messages.snapshot(),
         )
-
-
-def _applied(request: Request, ledger: Ledger) -> object:
-    try:
-        return request.apply(ledger)
-    except PushdError as refusal:
-        return refusal
