@@ -1,0 +1,215 @@
+"""Section 6 and the history of section 4: event streams, long-polling alone, calls over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.conformance.api import KEY, Answer, Api
+from tests.support.app import running_server, until
+from tests.support.events import EventStream, listening
+from tests.support.http import request
+
+
+@asynccontextmanager
+async def stream(
+    api: Api, query: str = "", *, token: str | None = KEY, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[EventStream]:
+    async with api.line() as line:
+        await line.write(request("GET", f"/v1/events?{query}", token=token, headers=headers))
+        head = await line.answer(head=True)
+        assert head.status == 200, head
+        assert head.headers["content-type"] == "text/event-stream"
+        assert head.headers["x-accel-buffering"] == "no"
+        yield EventStream(line, head)
+
+
+async def test_events_are_the_frames_of_a_socket(api: Api) -> None:
+    token = api.server.token("alice", device="tv", subscribe=["news"])
+    at = await api.publish("news", 1)
+    async with stream(api, "channels=news,secret", token=token) as events:
+        hello = await events.expect("hello")
+        assert hello.retry_ms is not None
+        assert hello.data["user"] == "alice"
+        assert hello.data["device"] == "tv"
+        assert hello.data["heads"]["news"]["head"] == 1
+        assert hello.data["denied"] == [{"channel": "secret", "code": "forbidden"}]
+        await api.publish("news", {"secret": 1})
+        hint = await events.expect("hint")
+        assert hint.data == {
+            "type": "hint",
+            "channel": "news",
+            "epoch": at["epoch"],
+            "seq": 2,
+        }
+
+
+async def test_a_browser_resumes_with_the_last_id(api: Api) -> None:
+    await api.publish("news", 1)
+    async with stream(api, "channels=news,sport") as events:
+        await events.expect("hello")
+        await api.publish("news", 2)
+        assert await events.hint() == ("news", 2)
+        last = events.last_id
+    assert last
+    async with stream(api, "channels=news,sport", headers={"Last-Event-ID": last}) as events:
+        await events.expect("hello")
+        await api.publish("sport", 1)
+        assert await events.hint() == ("sport", 1), "the news are known"
+    await api.publish("news", 3)
+    async with stream(api, "channels=news", headers={"Last-Event-ID": last}) as events:
+        await events.expect("hello")
+        assert await events.hint() == ("news", 3)
+
+
+async def test_heartbeats_are_events(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path, sse_heartbeat=0.05) as server,
+        listening(server, token=KEY) as events,
+    ):
+        assert (await events.event()).type == "hello"
+        for _ in range(3):
+            assert (await events.event()).type == "heartbeat"
+
+
+async def test_the_token_may_stand_in_the_address_a_key_may_not(api: Api) -> None:
+    token = api.server.token("alice")
+    async with stream(api, f"token={token}", token=None) as events:
+        assert (await events.expect("hello")).data["user"] == "alice"
+    assert (await api.ask("GET", f"/v1/events?token={KEY}")).code == "unauthorized"
+    assert (await api.ask("GET", "/v1/events")).code == "unauthorized"
+
+
+async def test_a_device_with_a_socket_names_the_session_that_it_replaces(api: Api) -> None:
+    token = api.server.token("alice", device="phone")
+    async with api.socket(token=token) as socket:
+        session = (await socket.expect("hello"))["session"]
+        assert (await api.ask("GET", "/v1/events", token=token)).code == "conflict"
+        other = api.server.token("alice", device="tablet")
+        async with stream(api, token=other) as events:
+            await events.expect("hello")
+        async with stream(api, f"replaces={session}", token=token) as events:
+            await events.expect("hello")
+            assert (await socket.expect("bye"))["type"] == "bye"
+
+
+async def test_at_shutdown_a_stream_says_bye_and_ends(api: Api) -> None:
+    async with stream(api) as events:
+        await events.expect("hello")
+        api.server.stopper.asked.set()
+        bye = await events.expect("bye")
+        assert (bye.data["code"], bye.data["reconnect"]) == (1012, True)
+        with pytest.raises(EOFError):
+            await events.event()
+
+
+async def test_reading_and_calling_over_http(api: Api) -> None:
+    token = api.server.token("alice", device="phone")
+    at = await api.publish("news", 1)
+    cursor = f"{at['epoch']}.1"
+    async with api.socket(token=api.server.token("alice", device="tablet")) as socket:
+        await socket.expect("hello")
+        done = await api.ask("POST", "/v1/channels/news/read", token=token, body={"cursor": cursor})
+        assert done.status == 204
+        told = await socket.expect("read")
+        assert (told["channel"], told["cursor"]) == ("news", cursor)
+    ahead = {"cursor": f"{at['epoch']}.9"}
+    answer = await api.ask("POST", "/v1/channels/news/read", token=token, body=ahead)
+    assert answer.code == "cursor_ahead"
+    call = {"name": "X", "data": 1}
+    assert (await api.ask("POST", "/v1/call", token=token, body=call)).code == "no_handler"
+
+
+async def test_who_only_polls_is_told_what_a_session_would_be(api: Api) -> None:
+    """``notices``: a read mark that another device sets, while a poll is held and between two."""
+    polls = api.server.token("alice", device="poller")
+    other = api.server.token("alice", device="other")
+    at = await api.publish("news", 1)
+    await api.publish("news", 2)
+    answers: list[Answer] = []
+
+    async def poll(wait: float) -> None:
+        async with api.line() as line:
+            body = {"mine": True, "wait": wait}
+            answers.append(await line.ask("POST", "/v1/pull", token=polls, body=body))
+
+    async def mark(seq: int) -> None:
+        body = {"cursor": f"{at['epoch']}.{seq}"}
+        done = await api.ask("POST", "/v1/channels/news/read", token=other, body=body)
+        assert done.status == 204
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll, 30)
+        await until(lambda: api.server.hub.pulls.held)
+        await mark(1)
+        await until(lambda: answers)
+    notice = {"type": "read", "channel": "news", "cursor": f"{at['epoch']}.1"}
+    assert answers[0].json["notices"] == [notice]
+    await mark(2)
+    await poll(30)
+    assert answers[1].json["notices"] == [{**notice, "cursor": f"{at['epoch']}.2"}]
+
+
+async def test_at_shutdown_who_polls_is_told(api: Api) -> None:
+    token = api.server.token("alice", device="poller")
+    async with api.line() as line, trio.open_nursery() as nursery:
+        answers: list[Answer] = []
+
+        async def poll() -> None:
+            body = {"mine": True, "wait": 30}
+            answers.append(await line.ask("POST", "/v1/pull", token=token, body=body))
+
+        nursery.start_soon(poll)
+        await until(lambda: api.server.hub.pulls.held)
+        api.server.stopper.asked.set()
+        await until(lambda: answers)
+    (notice,) = answers[0].json["notices"]
+    assert (notice["type"], notice["code"]) == ("bye", 1012)
+
+
+async def fill(api: Api, count: int) -> str:
+    for number in range(1, count + 1):
+        at = await api.publish("news", number)
+    return str(at["epoch"])
+
+
+def page(answer: Answer) -> tuple[list[Any], bool]:
+    assert answer.status == 200, answer
+    return [message["seq"] for message in answer.json["messages"]], answer.json["more"]
+
+
+async def test_history_goes_backwards_and_records_nothing(api: Api) -> None:
+    token = api.server.token("alice", device="phone")
+    epoch = await fill(api, 7)
+    assert page(await api.pull("news", token, last=3)) == ([5, 6, 7], True)
+    assert page(await api.pull("news", token, before=5, limit=3)) == ([2, 3, 4], True)
+    assert page(await api.pull("news", token, before=2, limit=3)) == ([1], False)
+    assert page(await api.pull("news", token, before=1)) == ([], False)
+    assert page(await api.pull("news", token, last=100)) == ([1, 2, 3, 4, 5, 6, 7], False)
+    assert page(await api.pull("news", token)) == ([], False), "still a first contact"
+    await api.pull("news", token, after=f"{epoch}.2")
+    await api.pull("news", token, last=3)
+    assert page(await api.pull("news", token)) == ([3, 4, 5, 6, 7], False)
+
+
+@pytest.mark.parametrize(
+    "query", ["before=0&after=0", "last=0", "last=1001", "before=x", "last=-1"]
+)
+async def test_histories_that_cannot_be(api: Api, query: str) -> None:
+    await fill(api, 1)
+    answer = await api.ask("GET", f"/v1/channels/news/messages?{query}", token=KEY)
+    assert answer.code == "bad_request"
+
+
+async def test_history_ends_at_the_window(api: Api) -> None:
+    await fill(api, 9)
+    done: list[object] = []
+    api.server.hub.log.trim("news", 5, done.append)
+    await until(lambda: done)
+    assert page(await api.pull("news", before=7, limit=10)) == ([5, 6], False)
+    assert page(await api.pull("news", last=10)) == ([5, 6, 7, 8, 9], False)
