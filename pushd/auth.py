@@ -86,12 +86,8 @@ class Authenticator:
         self.standing.replace_keys(own | self._verifier.fingerprints)
 
     @property
-    def sources(self) -> tuple[KeySource, ...]:
-        return self._verifier.sources
-
-    @property
     def weaknesses(self) -> list[str]:
-        """What the log should warn of at the start: keys too short for their algorithm."""
+        """What the log should warn of at the start: short keys, sets without an audience."""
         return self._verifier.weaknesses
 
     def identify(self, credential: str, now: float) -> Identity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import trio
 
@@ -12,9 +13,12 @@ from pushd.core.origins import Origins
 from pushd.core.permissions import SCOPES
 from pushd.core.responses import Responses
 from pushd.core.wheel import Expiring, TimingWheel
+from pushd.enforcer import Enforcer
+from pushd.errors import BadSetting
 from pushd.fanout import Fanout, FanoutOptions
 from pushd.hub import Hub
 from pushd.inboxes import Inboxes
+from pushd.keysource import Place, RefreshedKeys, Sources, read_file
 from pushd.log import Log, LogOptions
 from pushd.metrics import Counters
 from pushd.notices import Notices
@@ -22,6 +26,7 @@ from pushd.outgoing import Flusher
 from pushd.places import Places
 from pushd.publish import Publisher
 from pushd.pull import Access, Pulls
+from pushd.revocations import Standing
 from pushd.sessions import Sessions
 from pushd.settings import Settings
 from pushd.settings.namespaces import make_rules
@@ -29,7 +34,7 @@ from pushd.tails import Tails
 
 
 def make_log(settings: Settings) -> Log:
-    return Log(
+    log = Log(
         settings.data,
         LogOptions(
             min_free_bytes=settings.min_free_disk,
@@ -38,21 +43,63 @@ def make_log(settings: Settings) -> Log:
             batch_bytes=settings.batch_bytes,
             write_behind_s=settings.write_behind,
             idempotency_s=settings.idempotency,
+            retention_interval_s=settings.retention_interval,
             listen=str(settings.listen),
         ),
     )
+    log.retention = make_rules(settings.retention, settings.namespaces).retention
+    return log
 
 
-def make_authenticator(settings: Settings, public: frozenset[str]) -> Authenticator:
+def make_keys(settings: Settings) -> tuple[list[ApiKey], list[JwtKey]]:
     """The keys of the file, and the two that the environment may give."""
     keys = [ApiKey(key.name, key.sha256, key.scopes, key.patterns) for key in settings.keys]
     if settings.api_key is not None:
         digest = hashlib.sha256(settings.api_key.encode()).hexdigest()
         keys.append(ApiKey("PUSHD_API_KEY", digest, tuple(sorted(SCOPES))))
-    tokens = [JwtKey(key.alg, key.material, key.kid, key.aud, key.iss) for key in settings.jwt]
+    tables = [table for table in settings.jwt if not table.algs]
+    tokens = [JwtKey(each.alg, each.material, each.kid, each.aud, each.iss) for each in tables]
     if settings.jwt_secret is not None:
         tokens.append(JwtKey("HS256", settings.jwt_secret))
-    return Authenticator(keys, tokens, public)
+    return keys, tokens
+
+
+def make_sources(
+    settings: Settings, known: Sequence[RefreshedKeys] = ()
+) -> tuple[RefreshedKeys, ...]:
+    """The key sets. Files are read now; an address that is ``known`` stays, with its keys.
+
+    Raises BadSetting for a file that cannot be used.
+    """
+    kept = {source.place: source for source in known if source.place.url is not None}
+    sources = {}  # by place: a table that says the same twice is one source
+    for table in settings.jwt:
+        if not table.algs:
+            continue
+        algs = frozenset(table.algs)
+        place = Place(algs, table.aud, table.iss, table.jwks_file, table.jwks_url)
+        source = kept.get(place) or RefreshedKeys(place, settings.jwks_refresh)
+        if place.file is not None:
+            try:
+                source.take(read_file(place.file))
+            except BadSetting as error:
+                raise BadSetting(f"jwks_file {place.file}: {error.detail}") from None
+        sources[place] = source
+    return tuple(sources.values())
+
+
+def make_authenticator(
+    settings: Settings,
+    public: frozenset[str],
+    standing: Standing,
+    sources: tuple[RefreshedKeys, ...],
+) -> Authenticator:
+    keys, tokens = make_keys(settings)
+    return Authenticator(keys, tokens, public, sources=sources, standing=standing)
+
+
+def make_origins(settings: Settings) -> Origins:
+    return Origins(settings.origins, loopback=settings.dev)
 
 
 def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
@@ -60,7 +107,10 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     namespaces = make_rules(settings.retention, settings.namespaces)
     public = namespaces.public
     counters = Counters()
-    access = Access(public)
+    standing = Standing()
+    standing.revoked = log.revocations
+    access = Access(public, standing)
+    sources = make_sources(settings)
     wheel: TimingWheel[Expiring] = TimingWheel(
         settings.heartbeat_check_interval, trio.current_time()
     )
@@ -73,13 +123,26 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     tails = Tails(settings.tail_cache, settings.tail_messages)
     inboxes = Inboxes()
     notices = Notices(wheel, settings.poll_grace)
+    pulls = Pulls(log, places, tails, fanout, wheel, responses, counters, settings.max_pull_bytes)
+    sessions = Sessions(
+        log,
+        places,
+        fanout,
+        access,
+        wheel,
+        inboxes,
+        notices,
+        counters,
+        settings.max_connections_per_user,
+        settings.max_channels_per_session,
+    )
     return Hub(
         settings=settings,
         node_id=settings.node_id,
         log=log,
-        authenticator=make_authenticator(settings, public),
+        authenticator=make_authenticator(settings, public, standing, sources),
         access=access,
-        origins=Origins(settings.origins, loopback=settings.dev),
+        origins=make_origins(settings),
         wheel=wheel,
         fanout=fanout,
         bodies=Allowance(settings.body_memory),
@@ -87,23 +150,12 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         tails=tails,
         inboxes=inboxes,
         notices=notices,
-        pulls=Pulls(
-            log, places, tails, fanout, wheel, responses, counters, settings.max_pull_bytes
-        ),
+        pulls=pulls,
         publisher=Publisher(log, namespaces, settings.max_body, settings.max_targets),
-        sessions=Sessions(
-            log,
-            places,
-            fanout,
-            access,
-            wheel,
-            inboxes,
-            notices,
-            counters,
-            settings.max_connections_per_user,
-            settings.max_channels_per_session,
-        ),
+        sessions=sessions,
         responses=responses,
         counters=counters,
+        enforcer=Enforcer(standing, sessions, pulls),
+        key_sources=Sources(sources),
         services=services,
     )

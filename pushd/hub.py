@@ -14,9 +14,12 @@ from pushd.auth import Authenticator
 from pushd.core.origins import Origins
 from pushd.core.responses import Responses
 from pushd.core.wheel import Expiring, TimingWheel
+from pushd.enforcer import Enforcer
+from pushd.errors import PushdError
 from pushd.fanout import Fanout
 from pushd.inboxes import Inboxes
-from pushd.log import Advance, Log
+from pushd.keysource import Sources
+from pushd.log import Advance, Change, Head, Log
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
@@ -51,6 +54,8 @@ class Hub:
     sessions: Sessions
     responses: Responses
     counters: Counters
+    enforcer: Enforcer
+    key_sources: Sources
     services: trio.Nursery  # owns what outlives a connection
     ready: bool = False
     connections: int = 0
@@ -74,6 +79,44 @@ class Hub:
         if owner is not None:
             self.fanout.advance(self.inboxes.news_of(owner), mark)
             self.sessions.adopt(owner, head.channel)
+
+    def on_change(self, changes: list[Change]) -> None:
+        """Trimmed, redacted or deleted: from now on no answer shows what was before."""
+        for channel, head in changes:
+            try:
+                self._change(channel, head)
+            except Exception:  # one channel's trouble must not keep it from the others
+                log.exception("a change could not be told of", channel=channel)
+
+    def _change(self, channel: str, head: Head | None) -> None:
+        self.tails.change(channel, head)
+        if head is None:
+            self.inboxes.forget(channel)
+            self.fanout.recall(channel)
+
+    def revoke(
+        self,
+        kind: str,
+        value: str,
+        until_s: float,
+        done: Callable[[tuple[float, float] | PushdError], None],
+    ) -> None:
+        """As ``Log.revoke``; whoever is connected with what is revoked is put out at once."""
+
+        def revoked(result: tuple[float, float] | PushdError) -> None:
+            self.enforcer.look()
+            done(result)
+
+        self.log.revoke(kind, value, until_s, revoked)
+
+    def unrevoke(self, kind: str, value: str, done: Callable[[PushdError | None], None]) -> None:
+        """As ``Log.unrevoke``."""
+        self.log.unrevoke(kind, value, done)
+
+    def keys_changed(self) -> None:
+        """A key set has other keys now; who lives by one that went is put out."""
+        self.authenticator.keys_changed()
+        self.enforcer.look()
 
     def start_job(self, job: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Run a bounded job whose failure is logged, and harms nobody else."""

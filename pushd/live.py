@@ -129,7 +129,7 @@ class LiveSession(Session):
 
     def refuse(self, error: PushdError) -> None:
         """Say that this session cannot be, and when to come again."""
-        code = {503: 1013}.get(error.status, 1011)
+        code = {401: 4001, 503: 1013}.get(error.status, 1011)
         jitter = 1 + random.random()
         self.bye(code, error.code, int((error.retry_after or 1) * 1000 * jitter))
 

@@ -62,10 +62,17 @@ class Access:
 class HeldPoll(Expiring):
     """A pull that waits. ``finish`` is called once: something moved, time is up, or drain."""
 
-    __slots__ = ("_channels", "_finish", "_pulls", "done")
+    __slots__ = ("_channels", "_finish", "_pulls", "done", "identity")
 
-    def __init__(self, pulls: Pulls, channels: list[str], finish: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pulls: Pulls,
+        channels: list[str],
+        finish: Callable[[], None],
+        identity: Identity | None,
+    ) -> None:
         super().__init__()
+        self.identity = identity
         self._pulls = pulls
         self._channels = channels
         self._finish = finish
@@ -110,8 +117,8 @@ def _give(ask: _Ask, result: bytes | PushdError) -> None:
         log.exception("answering a pull failed")
 
 
-# What is read in one go: channel, epoch, redactions, head, after, limit.
-_Key = tuple[str, str, int, int, int, int]
+# What is read in one go: channel, epoch, head, after, limit.
+_Key = tuple[str, str, int, int, int]
 
 
 class Pulls:
@@ -141,14 +148,21 @@ class Pulls:
         self._responses = responses
         self._loading: dict[_Key, list[_Ask]] = {}
 
-    def hold(self, channels: list[str], wait: float, finish: Callable[[], None]) -> HeldPoll | None:
+    def hold(
+        self,
+        channels: list[str],
+        wait: float,
+        finish: Callable[[], None],
+        identity: Identity | None = None,
+    ) -> HeldPoll | None:
         """Register a poll whose client is at all heads; call it on the turn that found that out.
 
-        None when it must be answered at once (the server is draining).
+        ``identity``: whose it is; when that is revoked, the poll is finished. None when it must be
+        answered at once (the server is draining).
         """
         if self.draining:
             return None
-        poll = HeldPoll(self, channels, finish)
+        poll = HeldPoll(self, channels, finish, identity)
         for channel in channels:
             head = self.log.heads.get(channel)
             self.fanout.wait(channel, poll, NOTHING if head is None else (head.epoch, head.seq))
@@ -193,8 +207,7 @@ class Pulls:
 
     def _load(self, head: Head, at: Position, after: int, ask: _Ask) -> None:
         """Read an older window from the log, once for all who ask for it meanwhile."""
-        redactions = head.redactions
-        key = (head.channel, at.epoch, redactions, at.seq, after, ask.limit)
+        key = (head.channel, at.epoch, at.seq, after, ask.limit)
         waiting = self._loading.get(key)
         if waiting is not None:
             waiting.append(ask)
@@ -204,7 +217,7 @@ class Pulls:
         def loaded(messages: list[bytes] | PushdError) -> None:
             del self._loading[key]
             result: bytes | PushdError
-            if isinstance(messages, MissingMessages) or self._stale(head, redactions, after):
+            if isinstance(messages, MissingMessages):
                 for each in waiting:
                     self._again(each)
                 return
@@ -221,14 +234,6 @@ class Pulls:
         except PushdError:
             del self._loading[key]
             raise
-
-    def _stale(self, head: Head, redactions: int, after: int) -> bool:
-        """What was read is not to be given out any more: deleted, redacted or trimmed meanwhile."""
-        return (
-            self.log.heads.get(head.channel) is not head
-            or head.redactions != redactions
-            or after < head.first - 1
-        )
 
     def _again(self, ask: _Ask) -> None:
         """The channel changed while it was read: decide anew. Ends, however often it changes."""

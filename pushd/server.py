@@ -21,6 +21,7 @@ from pushd.front.routes import Engines, Routes
 from pushd.hub import Hub
 from pushd.log import Log
 from pushd.reaper import run_wheel
+from pushd.reload import Reloader
 from pushd.settings import Settings
 from pushd.shutdown import Stopper, drain
 from pushd.sse.handler import serve_events
@@ -30,9 +31,15 @@ from pushd.ws.handshake import serve_websocket
 log = structlog.get_logger("pushd.server")
 
 
-async def serve(settings: Settings, *, ready: Callable[[str], None] | None = None) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    ready: Callable[[str], None] | None = None,
+    load: Callable[[], Settings] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT. ``ready`` is called with the address once requests are.
 
+    ``load`` reads the settings again when SIGHUP comes; without it, only key sets are read again.
     Raises CannotStart, StorageBroken, OSError (the address cannot be had).
     """
     listener = listen(settings.listen.host, settings.listen.port)
@@ -44,7 +51,8 @@ async def serve(settings: Settings, *, ready: Callable[[str], None] | None = Non
     try:
         try:
             async with trio.open_nursery() as services:
-                await run_node(settings, services, listener, Stopper(settings.drain), announce)
+                stopper = Stopper(settings.drain)
+                await run_node(settings, services, listener, stopper, announce, load)
                 services.cancel_scope.cancel()
         except* PushdError as errors:
             # One cause, not a group: the log's, which took everything else down with it.
@@ -59,6 +67,7 @@ async def run_node(
     listener: socket.socket,
     stopper: Stopper,
     announce: Callable[[Hub], None],
+    load: Callable[[], Settings] | None = None,
 ) -> None:
     """Serve on ``listener`` until ``stopper`` is asked: one node, of which a test may run several.
 
@@ -70,10 +79,17 @@ async def run_node(
     await services.start(_run_log, durable, ended)
     hub = make_hub(settings, durable, services)
     durable.on_advance = hub.on_advance
+    durable.on_change = hub.on_change
     hub.inboxes.learn_all(durable.heads)
     web = LazyWeb(hub)
     await services.start(hub.fanout.run)
     await services.start(run_wheel, hub)
+    hub.key_sources.on_change = hub.keys_changed
+    await services.start(hub.key_sources.run)
+    await services.start(hub.enforcer.run)
+    reloader = Reloader(hub, load or (lambda: settings))
+    await services.start(reloader.run)
+    stopper.on_hangup = reloader.ask
     await services.start(stopper.watch_signals)
     async with trio.open_nursery() as connections:
         routes = Routes(hub, Engines(serve_websocket, web.serve, serve_events))

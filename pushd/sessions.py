@@ -120,7 +120,9 @@ class Sessions:
         self._max_channels = max_channels
 
     def open(self, session: Session) -> None:
-        """Register. Raises Overloaded beyond the number of sessions that one user may have."""
+        """Register. Raises Overloaded beyond the number of sessions that one user may have, and
+        Unauthorized for a revoked one: whoever ends those has not seen it."""
+        self._access.standing.check(session.identity, time.time())
         if session.user is not None:
             of_user = self.by_user.setdefault(session.user, {})
             if len(of_user) >= self._max_per_user:

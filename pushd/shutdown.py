@@ -24,12 +24,17 @@ log = structlog.get_logger("pushd.server")
 
 
 class Stopper:
-    """Turns SIGTERM, SIGINT and SIGHUP into events. The second one is impatient."""
+    """Turns SIGTERM and SIGINT into events. The second one is impatient.
+
+    SIGHUP calls ``on_hangup``; but when the terminal is closed that it was started from, it stops.
+    """
 
     def __init__(self, drain_s: float) -> None:
         self.asked = trio.Event()
         self.at_once = trio.Event()
         self.drain_s = drain_s
+        self.on_hangup: Callable[[], None] = _nothing
+        self._had_terminal = _has_terminal()
 
     async def watch_signals(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -37,12 +42,28 @@ class Stopper:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             task_status.started()
             async for number in signals:
+                if number == signal.SIGHUP and (not self._had_terminal or _has_terminal()):
+                    self.on_hangup()
+                    continue
                 if self.asked.is_set():
                     self.at_once.set()
                     continue
                 log.info("stopping", signal=signal.Signals(number).name, drain_s=self.drain_s)
                 _start_watchdog(self.drain_s + GRACE_S)
                 self.asked.set()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal that this process belongs to, and it is still open."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 def _start_watchdog(seconds: float) -> None:

@@ -38,6 +38,9 @@ class KeySource(Protocol):
     algs: frozenset[str]
     keys: tuple[ReadyKey, ...]
 
+    @property
+    def weakness(self) -> str | None: ...
+
     def ask(self) -> bool:
         """An unknown kid came. Whether it is worth coming again: its keys are being fetched."""
         ...
@@ -92,8 +95,10 @@ class TokenVerifier:
 
     @property
     def weaknesses(self) -> list[str]:
-        """What the log should warn of at the start: keys too short for their algorithm."""
-        return [key.weakness for key in self._fixed if key.weakness]
+        """What the log should warn of at the start: short keys, sets without an audience."""
+        found = [key.weakness for key in self._fixed]
+        found += [source.weakness for source in self.sources]
+        return [weakness for weakness in found if weakness]
 
     def verify(self, token: str, now: float) -> Identity:
         """Whose token (three parts) this is. ``now``: Unix seconds.

@@ -23,10 +23,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout", "notices"})
     | frozenset({"places"})
     | frozenset({"tokens", "keysets", "keysource", "revocations"}),
-    frozenset({"publish", "pull", "multianswer", "sessions", "auth"}),
+    frozenset({"publish", "pull", "multianswer", "sessions", "auth", "enforcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),
-    frozenset({"build", "shutdown", "server"}),
+    frozenset({"build", "shutdown", "reload", "server"}),
     frozenset({"cli"}),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -103,22 +103,29 @@ def _serve(config_file: Path | None, **options: Any) -> None:
       PUSHD_API_KEY=... PUSHD_JWT_SECRET=... pushctl serve --max-body 128KiB
     """
     texts = {name: _text(value) for name, value in options.items() if value is not None}
+    current = partial(_settings, config_file, texts)
+    settings = current()
+    run(settings, partial(_ready, settings), current)
+
+
+def _settings(config_file: Path | None, texts: Mapping[str, str]) -> Settings:
+    """Also asked when SIGHUP has them read again. Raises BadSetting."""
     settings = load(config_file, options=texts).settings
     if settings.dev:
-        settings = with_dev_keys(settings)
-    elif not settings.has_key:
+        return with_dev_keys(settings)
+    if not settings.has_key:
         raise BadSetting(
             "no key is set, so nobody could publish or connect. Set PUSHD_API_KEY (services) and"
             " PUSHD_JWT_SECRET (client tokens), or try pushd with: pushctl serve --dev"
         )
-    run(settings, partial(_ready, settings))
+    return settings
 
 
 def _text(value: str | bool) -> str:
     return value if isinstance(value, str) else str(value).lower()
 
 
-def run(settings: Settings, ready: Callable[[str], None]) -> None:
+def run(settings: Settings, ready: Callable[[str], None], load: Callable[[], Settings]) -> None:
     """Until the server ends. Raises PushdError, CannotStart when it cannot listen."""
     # imported here: 'serve --help' and wrong settings need no server
     import trio
@@ -128,7 +135,7 @@ def run(settings: Settings, ready: Callable[[str], None]) -> None:
 
     configure(settings.log_format, settings.log_level)
     try:
-        trio.run(partial(serve, settings, ready=ready))
+        trio.run(partial(serve, settings, ready=ready, load=load))
     except (OSError, ExceptionGroup) as error:
         problem = _listen_problem(error)
         if problem is None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import msgspec
+from msgspec.json import encode
+
+from pushd.core.frames import bye_json
 from pushd.core.names import check_channel, check_device
 from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor, parse_cursor
@@ -15,17 +19,15 @@ from pushd.front.pulls import delivered_or_first, device_of, first_contact
 from pushd.front.request import Request
 from pushd.log import Marks
 from pushd.multianswer import MultiAnswer
+from pushd.notices import Box
 
-NO_NOTICES = b"[]"
-BYE_NOTICE = (
-    b'[{"type":"bye","code":1012,"reason":"restart","reconnect":true,"retry_after_ms":1000}]'
-)
+BYE_NOTICE = msgspec.Raw(bye_json(1012, "restart", 1000))
 
 
 class MultiPull:
     """From the request to its answer, maybe held. Keeps what was asked in its order."""
 
-    __slots__ = ("_asked", "_body", "_connection", "_device", "_hub", "_identity")
+    __slots__ = ("_asked", "_body", "_box", "_connection", "_device", "_hub", "_identity")
 
     def __init__(self, connection: HttpConnection, identity: Identity, body: MultiBody) -> None:
         self._connection = connection
@@ -34,6 +36,7 @@ class MultiPull:
         self._body = body
         self._device: str | None = None
         self._asked: list[tuple[str, Cursor | PushdError]] = []
+        self._box: Box | None = None  # of what the client is told beside messages
 
     def start(self) -> None:
         body = self._body
@@ -41,6 +44,8 @@ class MultiPull:
         device = check_device(body.device) if body.device is not None else None
         self._device = device_of(self._identity, device)
         self._hub.counters.pulls += 1
+        if body.mine and self._identity.user is not None:
+            self._box = self._hub.notices.box(self._identity.user, self._device)
         mine = [name for name in self._mine() if name not in body.cursors]
         if not mine:
             self._loaded({})
@@ -90,9 +95,11 @@ class MultiPull:
             channels = [name for name, cursor in asked]
             if self._body.mine and self._identity.user is not None:
                 channels.append(self._hub.inboxes.news_of(self._identity.user))
-            poll = self._hub.pulls.hold(channels, wait, self._answer)
+            poll = self._hub.pulls.hold(channels, wait, self._answer, self._identity)
             if poll is not None:
                 self._connection.waiting = poll
+                if self._box is not None:
+                    self._box.hold(poll)
                 return
         self._answer()
 
@@ -117,6 +124,8 @@ class MultiPull:
             return error
 
     def _moved(self) -> bool:
+        if self._box:
+            return True
         for channel, cursor in self._asked:
             if isinstance(cursor, PushdError):
                 return True
@@ -127,6 +136,11 @@ class MultiPull:
     def _answer(self) -> None:
         """Permission is decided now, when the answer is made."""
         now = time.time()
+        try:
+            self._hub.access.check_valid(self._identity, now)
+        except PushdError as error:
+            self._connection.refuse(error)
+            return
         known = {name for name, _ in self._asked}
         # An inbox that came into being while the poll was held.
         self._asked += [
@@ -139,12 +153,13 @@ class MultiPull:
                 try:
                     self._hub.access.check_read(self._identity, channel, now)
                 except PushdError as error:
-                    if error.status == 401:
-                        self._connection.refuse(error)
-                        return
                     self._asked[at] = (channel, error)
-        notices = BYE_NOTICE if self._hub.pulls.draining else NO_NOTICES
-        MultiAnswer(self._hub.pulls, self._asked, self._body.limit, notices, self._done).run()
+        notices = self._box.take() if self._box is not None else []
+        if self._hub.pulls.draining:
+            notices.append(BYE_NOTICE)
+        MultiAnswer(
+            self._hub.pulls, self._asked, self._body.limit, encode(notices), self._done
+        ).run()
 
     def _done(self, body: bytes) -> None:
         self._connection.respond(self._hub.responses.make(200, body))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -164,10 +165,10 @@ async def _publish_lines(connection: HttpConnection, identity: Identity, body: b
             except PushdError as error:
                 done(error)
             if count % SLICE == 0:
-                await _submit(hub, batch, give_up)
+                await _submit(hub, identity, batch, give_up)
                 batch = []
                 await trio.lowlevel.checkpoint()
-        await _submit(hub, batch, give_up)
+        await _submit(hub, identity, batch, give_up)
     except Exception:
         # Whoever runs the job logs it; without an answer the connection would wait for ever.
         connection.refuse(PushdError("The server failed to answer this."))
@@ -182,10 +183,12 @@ def _line_append(hub: Hub, identity: Identity, line: Line, done: _LineDone) -> A
     return hub.publisher.append(identity, channels, hub.publisher.draft(identity, line), done)
 
 
-async def _submit(hub: Hub, batch: list[Append], give_up: float) -> None:
+async def _submit(hub: Hub, identity: Identity, batch: list[Append], give_up: float) -> None:
     """A full backlog slows one body's lines down; past its patience they are refused."""
     while batch:
         try:
+            # A long body takes a while: what is revoked meanwhile publishes no more.
+            hub.access.check_valid(identity, time.time())
             hub.log.submit_many(batch)
         except Overloaded as error:
             if trio.current_time() < give_up:

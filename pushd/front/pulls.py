@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pushd.core.names import Kind, check_device, kind_of
 from pushd.core.permissions import Identity
 from pushd.core.positions import HEAD, START, Cursor, parse_cursor
 from pushd.core.pulling import parse_count, parse_seq, parse_wait
-from pushd.errors import BadRequest, Forbidden, PushdError
+from pushd.errors import Forbidden, PushdError
 from pushd.front.connection import HttpConnection
-from pushd.front.query import parse_query
 from pushd.log import Marks
 
 DEFAULT_LIMIT = 100
@@ -26,11 +26,8 @@ class Ask(NamedTuple):
     device: str | None
 
 
-def parse_ask(query: bytes, max_limit: int, max_wait: float) -> Ask:
+def parse_ask(given: Mapping[str, str], max_limit: int, max_wait: float) -> Ask:
     """Raises BadRequest that says what is wrong."""
-    given = parse_query(query)
-    if "before" in given or "last" in given:
-        raise BadRequest("Reading backwards (before, last) is not served yet.")
     if "atleast" in given:
         parse_seq("atleast", given["atleast"])  # one node is never behind a hint of its own
     return Ask(
@@ -108,7 +105,7 @@ class SinglePull:
         if device is not None and user is not None and cursor.seq:
             hub.log.record_delivered(user, device, channel, Cursor(at.epoch, after))
         if after >= at.seq and self._ask.wait:
-            poll = hub.pulls.hold([channel], self._ask.wait, self._finish)
+            poll = hub.pulls.hold([channel], self._ask.wait, self._finish, self._identity)
             if poll is not None:
                 self._connection.waiting = poll
                 return

@@ -127,6 +127,7 @@ class FrameHandlers:
 
         try:
             check_json(text.encode(), MAX_DEPTH + 2)
+            session.hub.access.check_valid(session.identity, time.time())
             channels = publisher.channels_of(asked.to)
             draft = publisher.draft(session.identity, asked.message)
             publisher.submit(session.identity, channels, draft, done)

@@ -34,7 +34,9 @@ class Server:
         self.started: list[Settings] = []
         self.error: Exception | None = None
 
-    async def serve(self, settings: Settings, *, ready: Callable[[str], None]) -> None:
+    async def serve(
+        self, settings: Settings, *, ready: Callable[[str], None], load: Callable[[], Settings]
+    ) -> None:
         self.started.append(settings)
         if self.error is not None:
             raise self.error

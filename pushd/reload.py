@@ -1,0 +1,77 @@
+"""SIGHUP: keys, key sets and origins anew, while everybody stays connected who still may.
+
+All or nothing: what cannot be used leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import structlog
+import trio
+
+from pushd.build import make_keys, make_origins, make_sources
+from pushd.errors import PushdError
+from pushd.hub import Hub
+from pushd.keysource import RefreshedKeys, load_all
+from pushd.settings import Settings
+
+RELOADED = frozenset({"api_key", "jwt_secret", "keys", "jwt", "jwks_refresh", "origins"})
+
+log = structlog.get_logger("pushd.server")
+
+
+class Reloader:
+    """``ask`` has the settings read again; the service is ``run``."""
+
+    def __init__(self, hub: Hub, load: Callable[[], Settings]) -> None:
+        """``load`` reads the settings as at the start; called in a thread. Raises BadSetting."""
+        self._hub = hub
+        self._load = load
+        self._asked = trio.Event()
+
+    def ask(self) -> None:
+        """Reload soon; asking again meanwhile is asking once."""
+        self._asked.set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        task_status.started()
+        while True:
+            await self._asked.wait()
+            self._asked = trio.Event()
+            try:
+                await self._reload()
+            except PushdError as error:
+                log.error("not reloaded: keys and origins stay as they were", reason=error.detail)
+            except Exception:
+                log.exception("not reloaded: keys and origins stay as they were")
+
+    async def _reload(self) -> None:
+        hub = self._hub
+        known = hub.key_sources.current
+        settings, sources = await trio.to_thread.run_sync(self._read, known)
+        await load_all(sources)
+        hub.authenticator.install(*make_keys(settings), sources)
+        hub.origins = make_origins(settings)
+        hub.key_sources.replace(sources)
+        for source in set(sources).intersection(known):
+            source.refresh_s = settings.jwks_refresh
+            source.wake()
+        hub.enforcer.look()
+        others = [
+            item.name
+            for item in fields(settings)
+            if item.name not in RELOADED
+            and getattr(settings, item.name) != getattr(hub.settings, item.name)
+        ]
+        if others:
+            log.warning("settings that only a restart changes", settings=others)
+        for weakness in hub.authenticator.weaknesses:
+            log.warning("weak key", detail=weakness)
+        log.info("reloaded", keys=len(hub.access.standing.keys), origins=len(settings.origins))
+
+    def _read(self, known: tuple[RefreshedKeys, ...]) -> tuple[Settings, tuple[RefreshedKeys, ...]]:
+        settings = self._load()
+        return settings, make_sources(settings, known)
