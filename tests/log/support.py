@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
 
 from pushd.core.messages import Draft
+from pushd.core.pulling import Position
 from pushd.errors import PushdError
 from pushd.log import Append, Entry, Log, LogOptions, Marks, Stored
 from pushd.log.startup import Opened, open_log
+from pushd.log.store import connect_reader
 
 T = TypeVar("T")
 
@@ -98,3 +100,31 @@ async def read(
 
 async def marks(log: Log, user: str, device: str | None, *channels: str) -> dict[str, Marks]:
     return await answer(lambda done: log.load_marks(user, device, list(channels), done))
+
+
+async def trim(log: Log, channel: str, before: int) -> Position:
+    return await answer(lambda done: log.trim(channel, before, done))
+
+
+async def delete(log: Log, channel: str) -> Position:
+    return await answer(lambda done: log.delete(channel, done))
+
+
+async def redact(log: Log, channel: str, seq: int) -> Position:
+    return await answer(lambda done: log.redact(channel, seq, done))
+
+
+async def swept(log: Log) -> None:
+    """Until nothing waits to be swept. Asks for something meanwhile, so that the loop is told."""
+    while log.statistics().garbage:
+        await marks(log, "nobody", None)
+
+
+def on_disk(directory: Path, channel: str | None = None) -> list[Any]:
+    """Seqs of a channel, or (channel, seq) of all, as they lie on the disk; '' is nobody's."""
+    with closing(connect_reader(directory)) as connection:
+        rows = connection.execute(
+            "SELECT coalesce(name, ''), seq FROM messages AS m LEFT JOIN channels AS c"
+            " ON c.log_id = m.log_id ORDER BY name, m.log_id, seq"
+        ).fetchall()
+    return rows if channel is None else [seq for name, seq in rows if name == channel]
