@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pushd import fanout as fanout_module
+from pushd.core.namespaces import Namespaces, Rules
+from pushd.core.positions import next_epoch
 from pushd.core.topics import NOTHING, Mark, Subscription
 from pushd.fanout import CHUNK, Fanout, FanoutOptions
 from pushd.metrics import Counters
@@ -33,7 +35,7 @@ class Link:
         assert not self.hold, "hints are marked while the socket is busy, never queued"
         hint = json.loads(data[2:])
         mark = (hint["epoch"], hint["seq"])
-        assert mark <= self._heads[hint["channel"]], "a hint named what was not committed"
+        assert mark <= self._heads.get(hint["channel"], NOTHING), "a hint named what is not there"
         self.told.setdefault(hint["channel"], []).append(mark)
         self.room -= 1
         self.hold = self.room <= 0
@@ -61,6 +63,8 @@ class World:
         self.live: dict[tuple[int, str], tuple[Subscription, Mark]] = {}
         self.gone: list[tuple[Link, str, int]] = []
         self.waiting: list[tuple[str, Mark, Waiter]] = []
+        self.ended: dict[str, str] = {}  # the epoch of the life that was deleted last
+        self.recalled: set[Waiter] = set()
         self.counters = Counters()
         self.fanout = Fanout(FanoutOptions(longest_rest=0.25), self.counters)
 
@@ -72,8 +76,17 @@ class World:
     def publish(self, channel: str, count: int, life: int) -> None:
         epoch, seq = self.heads.get(channel, NOTHING)
         new = max(epoch, EPOCHS[life])
+        if new <= self.ended.get(channel, ""):
+            new = next_epoch(self.ended[channel], 0)
         self.heads[channel] = (new, seq + count if new == epoch else count)
         self.fanout.advance(channel, self.heads[channel])
+
+    def delete(self, channel: str) -> None:
+        head = self.heads.pop(channel, None)
+        if head is not None:
+            self.ended[channel] = head[0]
+            self.recalled |= {waiter for name, _, waiter in self.waiting if name == channel}
+            self.fanout.recall(channel)
 
     def toggle(self, who: int, channel: str) -> None:
         """Subscribe, or unsubscribe if subscribed."""
@@ -112,14 +125,17 @@ class World:
             assert len(link.told.get(channel, [])) == count, "told after it had left"
         for channel, known, waiter in self.waiting:
             assert waiter.answers <= 1
-            assert not waiter.answers or self.heads[channel] > known, "answered without news"
+            assert not waiter.answers or self.has_news(channel, known, waiter)
 
     def check_all_know(self) -> None:
         for (who, channel), (_, told_at_start) in self.live.items():
             told = self.links[who].told.get(channel) or [told_at_start]
-            assert told[-1] == self.heads.get(channel, NOTHING)
+            assert channel not in self.heads or told[-1] == self.heads[channel]
         for channel, known, waiter in self.waiting:
-            assert waiter.answers == (self.heads.get(channel, NOTHING) > known)
+            assert waiter.answers == self.has_news(channel, known, waiter)
+
+    def has_news(self, channel: str, known: Mark, waiter: Waiter) -> bool:
+        return self.heads.get(channel, NOTHING) > known or waiter in self.recalled
 
 
 CHANNELS = "ab"
@@ -129,6 +145,7 @@ steps = st.one_of(
     st.tuples(st.just("publish"), channels, st.integers(1, 3), st.integers(0, 2)),
     st.tuples(st.just("publish"), channels, st.just(1), st.just(0)),
     st.tuples(st.just("toggle"), people, channels),
+    st.tuples(st.just("delete"), channels),
     st.tuples(st.just("busy"), people),
     st.tuples(st.just("free"), people, st.integers(1, 5)),
     st.tuples(st.just("wait"), channels),
@@ -154,6 +171,11 @@ def simulate(main: Callable[[Fanout], Any], fanout: Callable[[], Fanout]) -> Non
 @example([("busy", 0), ("publish", "a", 1, 0), ("publish", "b", 1, 0), ("idle",), ("free", 0, 1)])
 @example([("publish", "a", 1, 0), ("turn", 3), ("toggle", 3, "a"), ("idle",)])  # left in a pass
 @example([("publish", "a", 1, 0), ("toggle", 0, "a"), ("toggle", 0, "a")])  # came before it
+@example([("publish", "a", 1, 0), ("turn", 2), ("delete", "a")])  # deleted in a pass
+@example([("publish", "a", 1, 0), ("idle",), ("wait", "a"), ("delete", "a")])
+@example([("publish", "a", 1, 0), ("turn", 2), ("wait", "a"), ("delete", "a"), ("turn", 9)])
+@example([("busy", 0), ("publish", "a", 1, 0), ("idle",), ("delete", "a"), ("free", 0, 9)])
+@example([("publish", "a", 1, 0), ("wait", "a"), ("delete", "a"), ("publish", "a", 1, 0)])
 def test_hints_only_rise_and_in_the_end_all_know_the_head(script: list[tuple[Any, ...]]) -> None:
     world = World()
     world.all_follow()
@@ -247,3 +269,36 @@ def test_a_waiter_that_fails_harms_no_other() -> None:
         assert waiters[0].answers == 2, "the service lives on"
 
     simulate(main, lambda: Fanout(FanoutOptions(), Counters()))
+
+
+@pytest.mark.parametrize(
+    ("channel", "followers", "jitter"),
+    [
+        ("news", 99, None),
+        ("news", 100, 100),  # 1000 pulls a second, the node's
+        ("slow:a", 9, None),
+        ("slow:a", 10, 1000),  # 10 a second, from so many on
+        ("fast", 99, None),
+        ("fast", 100, 20),
+    ],
+)
+def test_a_namespace_has_its_own_pace_of_pulls(
+    channel: str, followers: int, jitter: int | None
+) -> None:
+    rules = {"slow": Rules(pulls_per_second=10), "fast": Rules(pulls_per_second=5000)}
+    options = FanoutOptions(jitter_from=100, pulls_per_second=1000)
+    told: list[Any] = []
+
+    class Noting(Link):
+        def write(self, data: bytes) -> bool:
+            told.append(json.loads(data[2:]).get("jitter_ms"))
+            return True
+
+    async def main(fanout: Fanout) -> None:
+        for _ in range(followers):
+            fanout.subscribe(channel, Noting({}), [])
+        fanout.advance(channel, (EPOCHS[0], 1))
+        await wait_all_tasks_blocked()
+
+    simulate(main, lambda: Fanout(options, Counters(), Namespaces(Rules(), rules)))
+    assert told == [jitter] * followers

@@ -18,6 +18,17 @@ def test_only_named_inboxes_are_learned_and_only_once() -> None:
     assert inboxes.of("dave") == ["user:dave"]
 
 
+def test_a_deleted_one_is_forgotten_and_can_come_again() -> None:
+    inboxes = Inboxes()
+    inboxes.learn_all(["user:carol:bills", "user:carol:late", "user:dave"])
+    for channel in ("user:carol:bills", "user:carol:other", "user:carol", "user:eve:x", "news"):
+        inboxes.forget(channel)
+    assert inboxes.of("carol") == ["user:carol", "user:carol:late"]
+    inboxes.forget("user:carol:late")
+    assert inboxes._named == {}, "nothing stays of users without named inboxes"
+    assert inboxes.learn("user:carol:bills") == "carol"
+
+
 async def test_a_live_session_follows_a_new_inbox(server: Server) -> None:
     async with server.socket(token=server.token("carol")) as socket:
         await socket.expect("hello")

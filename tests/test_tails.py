@@ -31,10 +31,13 @@ class World:
         self.max_bytes = max_bytes
         self.tails = Tails(max_bytes, max_messages)
         self.channels: dict[str, Channel] = {}
+        self.ended: dict[str, str] = {}
 
     def advance(self, name: str, sizes: list[int], life: int) -> None:
         channel = self.channels.get(name)
         epoch = EPOCHS[life]
+        if epoch <= self.ended.get(name, ""):
+            epoch = EPOCHS[EPOCHS.index(self.ended[name]) + 1]
         if channel is None or channel.head.epoch < epoch:
             channel = self.channels[name] = Channel(Head(name, 1, epoch, 0, 1, 0))
         head = channel.head
@@ -50,7 +53,7 @@ class World:
         if channel is None:
             return
         head = channel.head
-        after = max(head.seq - back, 0)
+        after = max(head.seq - back, head.first - 1)
         right = channel.messages[after : after + limit]
         kept = self.tails.messages(head, after, limit, max_bytes)
         if kept is not None:
@@ -69,6 +72,38 @@ class World:
 
     def drop(self, name: str) -> None:
         self.tails.drop(name)
+
+    def trim(self, name: str, forward: int) -> None:
+        channel = self.channels.get(name)
+        if channel is not None:
+            head = channel.head
+            head.first = min(head.first + forward, head.seq + 1)
+            self.tails.change(name, head)
+            self.forgotten(name, head)
+
+    def redact(self, name: str, back: int) -> None:
+        channel = self.channels.get(name)
+        if channel is not None and channel.head.first <= channel.head.seq:
+            head = channel.head
+            seq = max(head.seq - back, head.first)
+            channel.messages[seq - 1] = b"%d:redacted" % seq
+            head.redactions += 1
+            self.tails.change(name, head)
+            self.forgotten(name, head)
+
+    def delete(self, name: str) -> None:
+        channel = self.channels.get(name)
+        if channel is not None and channel.head.epoch < EPOCHS[-1]:
+            del self.channels[name]
+            self.tails.change(name, None)
+            self.ended[name] = max(channel.head.epoch, self.ended.get(name, ""))
+            self.forgotten(name, channel.head)
+
+    def forgotten(self, name: str, head: Head) -> None:
+        """No answer that was finished before is given out."""
+        for after in range(head.seq + 1):
+            for limit in range(1, 10):
+                assert self.tails.answer(head, after, limit, DATE) is None
 
     def check(self) -> None:
         sizes = [
@@ -91,6 +126,9 @@ steps = st.one_of(
     ),
     st.tuples(st.just("pull"), names, st.integers(0, 6), st.integers(1, 9), st.integers(1, 400)),
     st.tuples(st.just("drop"), names),
+    st.tuples(st.just("trim"), names, st.integers(0, 4)),
+    st.tuples(st.just("redact"), names, st.integers(0, 4)),
+    st.tuples(st.just("delete"), names),
 )
 
 

@@ -15,6 +15,7 @@ from pushd.core.positions import MAX_SEQ
 
 Mark = tuple[str, int]  # (epoch, seq); later epochs sort higher, so marks compare as tuples
 NOTHING: Mark = ("", 0)
+OUTLIVED: Mark = ("", -1)  # below every mark: what is known is of a life that has ended
 GONE: Mark = ("~", MAX_SEQ)  # above every mark: nothing more is ever sent
 
 
@@ -93,7 +94,7 @@ class Topic:
         self.listeners: dict[Subscription, None] = {}  # that take server-sent events
         self.waiters: dict[Waiter, Mark] = {}  # with the head that each has seen
         self.queued = False
-        self.recalled = False  # the next pass answers all waiters, whatever they have seen
+        self.recalled = False  # waiters have outlived the channel, and the next pass answers them
         self.owed_until = 0.0
         self.passing: Pass | None = None
 
@@ -105,6 +106,7 @@ class Topic:
         """The channel was deleted: what its head was is nobody's news any more."""
         self.head = NOTHING
         self.recalled = True
+        self.waiters = dict.fromkeys(self.waiters, OUTLIVED)
         if self.passing is not None:
             self.passing.stop_hints()
 
@@ -142,7 +144,7 @@ class Pass:
         self._subscriptions = list(topic.subscriptions)
         self._others = list(topic.listeners)
         # Who came while the head was raised and knows it already goes on waiting.
-        waiters, mark = topic.waiters, GONE if topic.recalled else self.mark
+        waiters, mark = topic.waiters, self.mark
         topic.recalled = False
         self.waiters = [waiter for waiter, known in waiters.items() if known < mark]
         topic.waiters = {waiter: known for waiter, known in waiters.items() if known >= mark}
