@@ -66,9 +66,16 @@ def _reset(kind: type[Reset], cursor: Cursor, at: Position) -> Reset:
 NO_MESSAGES = b'"messages":[]}'  # how the object ends that brings none
 
 
-def answer_body(channel: str, at: Position, after: int, messages: list[bytes]) -> bytes:
-    """The object that answers a pull: ``messages`` follow ``after`` without a hole."""
+def answer_body(
+    channel: str, at: Position, after: int, messages: list[bytes], more: bool | None = None
+) -> bytes:
+    """The object that answers a pull: ``messages`` follow ``after`` without a hole.
+
+    ``more``: whether there are others to ask for; None: whether the head is farther.
+    """
     newest = after + len(messages)
+    if more is None:
+        more = newest < at.seq
     return (
         b'{"channel":%b,"epoch":"%b","first":%d,"head":%d,"next":"%b.%d","more":%b,"messages":[%b]}'
         % (
@@ -78,7 +85,7 @@ def answer_body(channel: str, at: Position, after: int, messages: list[bytes]) -
             at.seq,
             at.epoch.encode(),
             newest,
-            b"true" if newest < at.seq else b"false",
+            b"true" if more else b"false",
             b",".join(messages),
         )
     )

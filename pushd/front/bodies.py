@@ -32,8 +32,26 @@ class AckBody(msgspec.Struct, forbid_unknown_fields=True):
     device: str | None = None
 
 
+class ReadBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /v1/channels/{channel}/read``. ``device``: who reads; it is not told."""
+
+    cursor: str
+    device: str | None = None
+
+
+class CallBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /v1/call``."""
+
+    name: str
+    id: str | None = None
+    # Not "Raw | None": in a union with None, Raw takes nothing but null.
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
 multi_decoder = msgspec.json.Decoder(MultiBody)
 ack_decoder = msgspec.json.Decoder(AckBody)
+read_decoder = msgspec.json.Decoder(ReadBody)
+call_decoder = msgspec.json.Decoder(CallBody)
 
 
 def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

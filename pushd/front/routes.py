@@ -6,27 +6,34 @@ import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from pushd.core.history import parse_back
 from pushd.core.names import check_channel
+from pushd.core.permissions import Identity
 from pushd.core.responses import head_of
 from pushd.errors import BadRequest, Forbidden, MethodNotAllowed, NotReady
 from pushd.front.caller import bearer
 from pushd.front.connection import Engine, HttpConnection
 from pushd.front.greetings import Greetings
+from pushd.front.history import History
+from pushd.front.marks import call, read
 from pushd.front.multipull import ack, multi_pull
 from pushd.front.publishes import content_type, publish_many, publish_one
-from pushd.front.pulls import Ask, SinglePull, parse_ask
-from pushd.front.query import decode_part
+from pushd.front.pulls import DEFAULT_LIMIT, SinglePull, parse_ask
+from pushd.front.query import decode_part, parse_query
 from pushd.front.request import Request, RequestLimits, RequestReader
 from pushd.hub import Hub
 
 Handler = Callable[[HttpConnection, Request], None]
+# What serves a pull, the channel, and what is asked of it.
+Asked = tuple[Callable[[HttpConnection, Identity, str, Any], "SinglePull | History"], str, Any]
 
 _CHANNELS = b"/v1/channels/"
 _MESSAGES = b"/messages"
+_READ = b"/read"
 _MAX_AGE_S = 7200
 MAX_KEPT_TARGET = 512  # bytes of a pull's target that is remembered with what it means
 
@@ -54,6 +61,7 @@ class Routes:
             self._prefix + b"/v1/publish": {b"POST": publish_many},
             self._prefix + b"/v1/pull": {b"POST": multi_pull},
             self._prefix + b"/v1/ack": {b"POST": ack},
+            self._prefix + b"/v1/call": {b"POST": call},
             self._prefix + b"/v1/events": {b"GET": engines.events},
         }
         self._channels = self._prefix + _CHANNELS
@@ -90,15 +98,17 @@ class Routes:
                 identity = connection.caller.identify(request)
                 parse = self._asked if len(target) <= MAX_KEPT_TARGET else self._parse_pull
                 if (asked := parse(target)) is not None:
-                    SinglePull(connection, identity, *asked).start()
+                    kind, name, ask = asked
+                    kind(connection, identity, name, ask).start()
                     return
-            path = request.path
-            part = path[len(self._channels) :]
-            if part.endswith(_MESSAGES):
-                self._channel(connection, request, part[: -len(_MESSAGES)])
+            part = request.path[len(self._channels) :]
+            if part.endswith((_MESSAGES, _READ)):
+                self._channel(connection, request, part)
                 return
-        else:
-            path = request.path
+        self._elsewhere(connection, request)
+
+    def _elsewhere(self, connection: HttpConnection, request: Request) -> None:
+        path = request.path
         if request.upgrade:
             if path != self._websocket:
                 raise BadRequest(f"WebSockets are served at {self._websocket.decode()}.")
@@ -118,22 +128,29 @@ class Routes:
             raise _not_allowed(*methods)
         handler(connection, request)
 
-    def _parse_pull(self, target: bytes) -> tuple[str, Ask] | None:
+    def _parse_pull(self, target: bytes) -> Asked | None:
         part, _, query = target[len(self._channels) :].partition(b"?")
         if not part.endswith(_MESSAGES):
             return None
         name = _channel_name(part[: -len(_MESSAGES)])
-        settings = self._hub.settings
-        return name, parse_ask(query, settings.max_pull_messages, settings.max_wait)
+        given = parse_query(query)
+        most = self._hub.settings.max_pull_messages
+        if "before" in given or "last" in given:
+            return History, name, parse_back(given, DEFAULT_LIMIT, most)
+        return SinglePull, name, parse_ask(given, most, self._hub.settings.max_wait)
 
     def _channel(self, connection: HttpConnection, request: Request, part: bytes) -> None:
-        method = request.method
-        if method == b"POST":
-            publish_one(connection, request, _channel_name(part))
-        elif method == b"OPTIONS":
+        """What one channel has beside pulls: publishes, read marks."""
+        name, _, what = part.rpartition(b"/")
+        if request.method == b"POST":
+            serve = publish_one if what == b"messages" else read
+            serve(connection, request, _channel_name(name))
+        elif request.method == b"OPTIONS":
             self._preflight(connection, request)
-        else:
+        elif what == b"messages":
             raise _not_allowed(b"GET", b"POST", b"OPTIONS")
+        else:
+            raise _not_allowed(b"POST", b"OPTIONS")
 
     def _preflight(self, connection: HttpConnection, request: Request) -> None:
         """CORS: answered here, so that it costs what a hot answer costs."""

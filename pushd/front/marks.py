@@ -1,0 +1,29 @@
+"""What frames do over a WebSocket, for those who have none: read marks and calls."""
+
+from __future__ import annotations
+
+import time
+
+from pushd.core.names import check_device
+from pushd.errors import NoHandler
+from pushd.front.bodies import call_decoder, decode_body, read_decoder
+from pushd.front.connection import HttpConnection
+from pushd.front.pulls import device_of
+from pushd.front.request import Request
+
+
+def read(connection: HttpConnection, request: Request, channel: str) -> None:
+    """``POST /v1/channels/{channel}/read``: 204, and the user's others are told."""
+    identity = connection.caller.identify(request)
+    body = decode_body(read_decoder, request.body)
+    device = device_of(identity, None if body.device is None else check_device(body.device))
+    hub = connection.hub
+    hub.sessions.read(identity, channel, body.cursor, time.time(), device)
+    connection.respond(hub.responses.make(204, b""))
+
+
+def call(connection: HttpConnection, request: Request) -> None:
+    """``POST /v1/call``: nobody handles calls yet."""
+    connection.caller.identify(request)
+    body = decode_body(call_decoder, request.body)
+    raise NoHandler(f"No handler is registered for {body.name!r}.")
