@@ -77,8 +77,10 @@ class Session(Expiring):
         """The wheel found the deadline passed: heartbeat missed or token run out."""
         raise NotImplementedError
 
-    def bye(self, code: int, reason: str, retry_after_ms: int = 0) -> None:
-        """Say goodbye and close; returns at once."""
+    def bye(
+        self, code: int, reason: str, retry_after_ms: int = 0, *, reconnect: bool | None = None
+    ) -> None:
+        """Say goodbye and close; returns at once. ``reconnect`` None: as the code has it."""
         raise NotImplementedError
 
     def send(self, frame: bytes) -> None:

@@ -149,16 +149,20 @@ RECONNECT: dict[int, bool] = {
 }
 
 
-def bye_json(code: int, reason: str, retry_after_ms: int = 0) -> bytes:
-    """Said before every close that the server begins; the table says whether to come again."""
+def bye_json(
+    code: int, reason: str, retry_after_ms: int = 0, reconnect: bool | None = None
+) -> bytes:
+    """Said before every close that the server begins. ``reconnect`` None: as the table says."""
     return object_json(
         "bye",
         code=code,
         reason=reason,
-        reconnect=RECONNECT[code],
+        reconnect=RECONNECT[code] if reconnect is None else reconnect,
         retry_after_ms=retry_after_ms,
     )
 
 
-def bye_frame(code: int, reason: str, retry_after_ms: int = 0) -> bytes:
-    return text_frame(bye_json(code, reason, retry_after_ms))
+def bye_frame(
+    code: int, reason: str, retry_after_ms: int = 0, reconnect: bool | None = None
+) -> bytes:
+    return text_frame(bye_json(code, reason, retry_after_ms, reconnect))

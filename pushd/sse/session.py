@@ -146,14 +146,16 @@ class EventSession(LiveSession):
 
     # -- the end -------------------------------------------------------------------------------
 
-    def bye(self, code: int, reason: str, retry_after_ms: int = 0) -> None:
+    def bye(
+        self, code: int, reason: str, retry_after_ms: int = 0, *, reconnect: bool | None = None
+    ) -> None:
         if self.closing or self.ended:
             return
         self.closing = True
         self.forget()
         # An EventSource comes again in any case: at least then when it should.
         retry_ms = retry_after_ms or None
-        bye = bye_json(code, reason, retry_after_ms)
+        bye = bye_json(code, reason, retry_after_ms, reconnect)
         self.link.write(event("bye", bye, retry_ms=retry_ms))
         self._connection.end_stream(LAST_CHUNK if self._chunked else b"")
 

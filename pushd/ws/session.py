@@ -147,10 +147,12 @@ class WebSocketSession(LiveSession):
 
     # -- the end -----------------------------------------------------------------------------
 
-    def bye(self, code: int, reason: str, retry_after_ms: int = 0) -> None:
+    def bye(
+        self, code: int, reason: str, retry_after_ms: int = 0, *, reconnect: bool | None = None
+    ) -> None:
         if self.closing or self.ended:
             return
-        self.out.write(bye_frame(code, reason, retry_after_ms))
+        self.out.write(bye_frame(code, reason, retry_after_ms, reconnect))
         self.out.cork()  # no hint after the bye
         self.closing = True
         self._nursery.start_soon(self._close, code, reason)
