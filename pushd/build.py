@@ -142,6 +142,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         log=log,
         authenticator=make_authenticator(settings, public, standing, sources),
         access=access,
+        namespaces=namespaces,
         origins=make_origins(settings),
         wheel=wheel,
         fanout=fanout,

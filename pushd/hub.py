@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ import trio
 
 from pushd.allowance import Allowance
 from pushd.auth import Authenticator
+from pushd.core.namespaces import Namespaces
 from pushd.core.origins import Origins
 from pushd.core.responses import Responses
 from pushd.core.wheel import Expiring, TimingWheel
@@ -41,6 +43,7 @@ class Hub:
     log: Log
     authenticator: Authenticator
     access: Access
+    namespaces: Namespaces
     origins: Origins
     wheel: TimingWheel[Expiring]
     fanout: Fanout
@@ -57,6 +60,7 @@ class Hub:
     enforcer: Enforcer
     key_sources: Sources
     services: trio.Nursery  # owns what outlives a connection
+    since: float = field(default_factory=time.time)  # Unix seconds
     ready: bool = False
     connections: int = 0
     lag_s: float = 0.0  # how late the loop came to the wheel's last tick
