@@ -19,7 +19,7 @@ from pushd.errors import BadSetting, PushdError
 from pushd.settings.tables import suggestion
 
 # In the order of the help: start it, use it, look at it.
-COMMANDS = ("serve", "token", "publish", "pull", "tail", "channels", "replay", "config")
+COMMANDS = ("serve", "token", "key", "publish", "pull", "tail", "channels", "replay", "config")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

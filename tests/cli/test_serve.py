@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,7 +154,7 @@ def test_the_client_file_lets_alice_in(server: Server) -> None:
     settings = server.started[0]
     assert settings.jwt_secret is not None
     authenticator = Authenticator([], [JwtKey("HS256", settings.jwt_secret)], frozenset())
-    alice = authenticator.identify(client["token"], 0.0)
+    alice = authenticator.identify(client["token"], time.time())
     assert (alice.user, alice.device) == ("alice", "dev-alice")
     assert (alice.subscribe, alice.publish) == (("*",), ("*",))
     assert client["key"] == settings.api_key
