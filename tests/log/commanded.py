@@ -1,8 +1,9 @@
 """A log in a process of its own, told by lines on stdin what to do; answers in lines of JSON.
 
 ``append N`` submits N messages with ids, one after the other's answer, to channels a and b;
-``flood`` submits for ever, 64 waiting; ``mark SEQ`` records a read mark; ``read CHANNEL`` counts
-what can be read; ``end`` closes. The last line says how it ended.
+``flood`` submits for ever, 64 waiting; ``churn STATES`` makes all kinds of changes for ever;
+``mark SEQ`` records a read mark; ``read CHANNEL`` counts what can be read; ``end`` closes. The last
+line says how it ended.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ import structlog
 import trio
 
 import pushd.log.checkpoint
+import pushd.log.sweeper
 from pushd.core.positions import Cursor
 from pushd.errors import PushdError
 from pushd.log import Append, Log, LogOptions, Stored
+from tests.log import churn
 from tests.log.support import entry, first_of, outcome
 
 # Marks wait for the end; checkpoints come often, so that faults meet them.
 OPTIONS = LogOptions(min_free_bytes=0, write_behind_s=3600.0)
 pushd.log.checkpoint.PAGES = 20
+# Sweeping takes many commits, so that kills fall between them.
+pushd.log.sweeper.CHUNK = 5
+pushd.log.sweeper.PAUSE_S = 0.0
+pushd.log.sweeper.BUDGET_S = 0.0005
 
 
 def say(**values: Any) -> None:
@@ -75,6 +82,18 @@ class Commands:
 
         for _ in range(64):
             self.log.submit(Append(one(next(self.numbers)), "p", again))
+
+    async def churn(self, states: str) -> None:
+        def told(channel: str, state: churn.State, answer: Any) -> None:
+            if isinstance(answer, PushdError):
+                say(refused=type(answer).__name__, detail=answer.detail, state=state)
+            else:
+                say(churned=channel, state=state)
+
+        for channel, state in json.loads(states).items():
+            life, alive, first, head, redacted = state
+            at = churn.State(life, alive, first, head, tuple(redacted))
+            churn.run(self.log, channel, at, told)
 
     async def mark(self, seq: str) -> None:
         head = self.log.heads["a"]

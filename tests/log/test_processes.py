@@ -15,8 +15,10 @@ import pytest
 
 from pushd.log import Log
 from tests.chaos.faultdisk import FaultDisk
+from tests.log import churn
 from tests.log.commanded import number_of, one
-from tests.log.support import append, marks, opened, read
+from tests.log.invariants import check as check_database
+from tests.log.support import append, marks, on_disk, opened, read, swept
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,6 +109,59 @@ async def test_killed_while_it_writes(tmp_path: Path) -> None:
         assert sum(stored.duplicate for stored in again) == len(numbers)
         found = await check(log, acked)
         assert sorted(found["a"] + found["b"]) == list(range(sent_at_most))
+
+
+async def test_killed_while_it_changes_all_there_is(tmp_path: Path) -> None:
+    """Each channel is as its last acked step left it, or as the one under way; nothing between."""
+    states = dict.fromkeys(churn.CHANNELS, churn.State())
+    for steps in (1, 50, 200, 400, 800, 300):
+        with process(tmp_path / "log", FaultDisk(tmp_path)) as killed:
+            killed.do(f"churn {json.dumps(states, separators=(',', ':'))}")
+            killed.until("churned", steps)
+            killed.kill()
+            assert not [said for said in killed.said if "refused" in said]
+            for said in killed.said:
+                if "churned" in said:
+                    *numbers, redacted = said["state"]
+                    states[said["churned"]] = churn.State(*numbers, tuple(redacted))
+        check_database(tmp_path / "log")
+        async with opened(tmp_path / "log") as log:
+            for channel, state in states.items():
+                states[channel] = await found_state(log, channel, state)
+    async with opened(tmp_path / "log") as log:
+        await swept(log)
+    check_database(tmp_path / "log")
+    assert sorted({name for name, _ in on_disk(tmp_path / "log")}) == sorted(
+        channel for channel, state in states.items() if state.alive and state.first <= state.head
+    )
+
+
+async def found_state(log: Log, channel: str, acked: churn.State) -> churn.State:
+    """The one of the two that may be; what was under way is tried again, and stored once."""
+    step = churn.next_step(channel, acked)
+    head = log.heads.get(channel)
+    seen = (False, 1, 0) if head is None else (True, head.first, head.seq)
+    possible = [state for state in (step.after, acked) if state[1:4] == seen]
+    assert possible, (seen, acked, step)
+    state = possible[0]
+    if step.name == "append":
+        stored = await append(log, *churn.entries_of(channel, step), publisher="p")
+        assert {one.duplicate for one in stored} == {state == step.after}
+        assert [one.seq for one in stored][-1] == step.after.head
+        state = step.after
+    redacted = set()
+    after = state.first - 1
+    while state.alive and after < state.head:
+        for message in await read(log, channel, after=after):
+            after += 1
+            assert message["seq"] == after
+            if message["type"] == "redacted":
+                redacted.add(after)
+            else:
+                assert message["data"] == churn.data_of(channel, state.life, after)
+    assert redacted - set(state.redacted) <= ({step.argument} if step.name == "redact" else set())
+    assert set(state.redacted) - redacted <= ({step.argument} if step.name == "redact" else set())
+    return state._replace(redacted=tuple(sorted(redacted)))
 
 
 async def test_a_full_disk_refuses_appends_keeps_reads_and_loses_no_mark(tmp_path: Path) -> None:
