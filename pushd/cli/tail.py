@@ -61,7 +61,7 @@ def command(
 
     async def main() -> None:
         client = Client(connection.url, connection.credential, device=device)
-        async with client, client.follow(begin) as events:
+        async with client, client.follow(*begin, after=begin) as events:
             try:
                 async for event in events:
                     tail.take(event, last_of_page=not events.ready)

@@ -2,27 +2,33 @@
 
 from pushd.client.answers import ChannelItem, Message, Published, Pulled
 from pushd.client.client import Client
-from pushd.client.events import Dropped, Event, Placed, Received, Reset, Status
+from pushd.client.events import Dropped, Event, Placed, ReadElsewhere, Received, Reset, Status
 from pushd.client.follow import Follow
-from pushd.client.problems import BadAnswer, Kicked, Unreachable
+from pushd.client.options import FollowOptions
+from pushd.client.problems import BadAnswer, Kicked, NoToken, Unreachable
 from pushd.client.publishing import LineResult, LineResults, RetryPolicy
-from pushd.client.pulling import FollowOptions
+from pushd.client.stores import CursorStore, FileCursors, MemoryCursors
 
 __all__ = [
     "BadAnswer",
     "ChannelItem",
     "Client",
+    "CursorStore",
     "Dropped",
     "Event",
+    "FileCursors",
     "Follow",
     "FollowOptions",
     "Kicked",
     "LineResult",
     "LineResults",
+    "MemoryCursors",
     "Message",
+    "NoToken",
     "Placed",
     "Published",
     "Pulled",
+    "ReadElsewhere",
     "Received",
     "Reset",
     "RetryPolicy",

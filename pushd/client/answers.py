@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 class Published(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message is on disk. ``at``: ms since 1970. ``duplicate``: this id was there before."""
+    """A message is on disk. ``at``: ms since 1970. ``duplicate``: this id was there before.
+
+    ``online`` (results of ``publish_to`` for users): whether a session of that user is live.
+    """
 
     channel: str
     epoch: str
@@ -23,6 +26,7 @@ class Published(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     at: int
     duplicate: bool = False
+    online: bool | None = None
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,7 +41,10 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Pulled(msgspec.Struct, frozen=True):
-    """The messages after a cursor. ``next`` is the cursor to use next, ``more``: pull again."""
+    """A page of messages, oldest first. ``next``: the cursor after it; ``more``: there are more.
+
+    ``first`` and ``head``: the seqs of the oldest and the newest message that the channel retains.
+    """
 
     epoch: str
     first: int
@@ -46,6 +53,11 @@ class Pulled(msgspec.Struct, frozen=True):
     more: bool
     messages: list[Message]
     channel: str = ""
+
+    @property
+    def oldest(self) -> int:
+        """Seq of the oldest message here: what is older is before it."""
+        return self.messages[0].seq if self.messages else self.first
 
 
 class ResetAnswer(msgspec.Struct, frozen=True):
@@ -117,8 +129,15 @@ class Frame(msgspec.Struct, frozen=True):
     code: int | str | None = None
     detail: str | None = None
     reason: str | None = None
-    reconnect: bool = True
+    reconnect: bool | None = None
+    cursor: str = ""
     retry_after_ms: float | None = None
+
+
+class ManyPublished(msgspec.Struct, frozen=True):
+    """The answer of ``POST /v1/publish``."""
+
+    results: list[Published]
 
 
 class MultiPulled(msgspec.Struct, frozen=True):

@@ -2,52 +2,78 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any
 
 import httpx
+import trio
 
-from pushd.client.answers import ChannelItem, ChannelPage, MultiPulled, Published, Pulled, decode
-from pushd.client.follow import Follow, open_follow
-from pushd.client.hints import Link
+from pushd.client.answers import ChannelItem, ChannelPage, Published, Pulled, decode
+from pushd.client.credential import Credential, TokenFunction
+from pushd.client.follow import Follow, Following, Plan
+from pushd.client.groups import one_exception
 from pushd.client.http import Http, channel_path
-from pushd.client.publishing import LineResults, RetryPolicy, new_id, publish
-from pushd.client.pulling import FollowOptions
-from pushd.client.state import FollowState
-from pushd.client.websocket import open_link, split_channels, websocket_url
-from pushd.errors import BadRequest
-
-_MOST_FOLLOWED: Final = 128
+from pushd.client.options import FollowOptions
+from pushd.client.publishing import LineResults, RetryPolicy, new_id, publish, publish_to
+from pushd.client.state import MOST_CHANNELS
+from pushd.client.stores import CursorStore
+from pushd.client.transport import HttpTransport
+from pushd.errors import BadRequest, EpochChanged
 
 
 class Client:
-    """One server, one credential (API key or token). Use it as ``async with Client(…) as client``.
+    """One server, as one user or service. ``async with Client(url, token) as client: …``
 
-    All methods raise subclasses of PushdError: the server's refusals by their code, Unreachable
-    when there is no answer, BadAnswer when it is not in the protocol's form.
+    Any number of tasks may use it at once. All methods raise subclasses of PushdError: the
+    server's refusals by their code, Unreachable when there is no answer, BadAnswer when it is not
+    in the protocol's form, NoToken when the token function fails.
     """
 
     def __init__(
         self,
         url: str,
-        credential: str | None = None,
+        token: str | TokenFunction | None = None,
         *,
         device: str | None = None,
         retries: RetryPolicy | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """``device``: the id of this installation, kept between runs. ``transport``: for tests."""
-        self._http = Http(url, credential, transport)
+        """``token``: a client token, an API key, or an async function that gives a new token.
+
+        The function is asked when there is none, some time before the last one expires, and when
+        it is refused. ``device``: the id of this installation, kept between runs; with one, the
+        server keeps the cursors. ``transport``: instead of the network, for tests. Raises
+        BadSetting for a URL or a token that can be none.
+        """
+        self._http = Http(url, Credential(token), transport)
         self._device = device
         self._retries = retries or RetryPolicy()
+        self._stack: AsyncExitStack | None = None
+        self._nursery: trio.Nursery | None = None
 
     async def __aenter__(self) -> Client:
-        await self._http.__aenter__()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._http)
+            stack.enter_context(one_exception())
+            self._nursery = await stack.enter_async_context(trio.open_nursery())
+            self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self._http.__aexit__(*exc)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        assert self._stack is not None
+        self._background().cancel_scope.cancel()
+        self._nursery = None
+        return await self._stack.__aexit__(kind, error, trace)
+
+    # -- publishing ----------------------------------------------------------------------------
 
     async def publish(
         self,
@@ -63,10 +89,30 @@ class Client:
         ``id`` makes it idempotent for 24 h; one is made when none is given, so that a retry after
         a lost answer stores nothing twice. ``sender`` may be given by services only.
         """
-        given = {"type": type, "sender": sender}
-        message = {name: value for name, value in given.items() if value is not None}
-        message |= {"data": data, "id": new_id() if id is None else id}
+        message = _message(data, type, id, sender)
         return await publish(self._http, channel, message, self._retries)
+
+    async def publish_to(
+        self,
+        data: Any,
+        *,
+        channels: Iterable[str] = (),
+        users: Iterable[str] = (),
+        groups: Iterable[str] = (),
+        everybody: bool = False,
+        type: str | None = None,  # noqa: A002
+        id: str | None = None,  # noqa: A002
+        sender: str | None = None,
+    ) -> list[Published]:
+        """Store one message in many places at once: in all of them, or (after an error) in none.
+
+        ``users``: their inboxes; ``everybody``: the channel ``all``. One result for each target.
+        """
+        named = {"channels": list(channels), "users": list(users), "groups": list(groups)}
+        to: dict[str, Any] = {kind: names for kind, names in named.items() if names}
+        if everybody:
+            to["all"] = True
+        return await publish_to(self._http, to, _message(data, type, id, sender), self._retries)
 
     def publish_lines(
         self, lines: Iterable[tuple[str, Mapping[str, Any]]], *, batch: int = 500
@@ -76,6 +122,8 @@ class Client:
         A message has ``data`` and may have ``type``, ``id``, ``sender``.
         """
         return LineResults(self._http, lines, self._retries, batch)
+
+    # -- reading -------------------------------------------------------------------------------
 
     async def pull(
         self,
@@ -87,13 +135,44 @@ class Client:
     ) -> Pulled:
         """Messages after the cursor ``after``; raises a Reset when they are not all there.
 
-        ``wait``: seconds the server may hold the answer until there is something new.
+        ``after`` left out: where this device is. ``wait``: seconds the server may hold the answer
+        until there is something new.
         """
         given = {"after": after, "limit": limit, "wait": f"{wait:g}" if wait else None}
+        return await self._page(channel, given, wait or 0)
+
+    async def history(
+        self, channel: str, *, before: Pulled | int | None = None, limit: int = 50
+    ) -> Pulled:
+        """Older messages, oldest first: the newest ``limit``, or those before a page or a seq.
+
+        ``more`` says that there are older ones: ``page = await client.history(c, before=page)``.
+        Records nothing. Raises EpochChanged when the channel began a new life since that page.
+        """
+        if before is None:
+            return await self._page(channel, {"last": limit})
+        seq = before.oldest if isinstance(before, Pulled) else before
+        page = await self._page(channel, {"before": seq, "limit": limit})
+        if isinstance(before, Pulled) and page.epoch != before.epoch:
+            raise EpochChanged(f"{channel!r} has begun a new life since that page.")
+        return page
+
+    async def _page(
+        self, channel: str, given: Mapping[str, str | int | None], wait_s: float = 0
+    ) -> Pulled:
         params = {name: value for name, value in given.items() if value is not None}
-        path = f"{channel_path(channel)}/messages"
-        raw = await self._http.get(path, params | self._device_parameter(), wait_s=wait or 0)
+        if self._device is not None:
+            params["device"] = self._device
+        raw = await self._http.get(f"{channel_path(channel)}/messages", params, wait_s=wait_s)
         return decode(raw, Pulled)
+
+    async def ack(self, cursors: Mapping[str, str]) -> None:
+        """Record these positions as delivered to this device; ``follow`` does it by itself."""
+        await self._transport().ack(dict(cursors))
+
+    async def mark_read(self, channel: str, cursor: str) -> None:
+        """Set this user's read mark; the user's other sessions are told. It never goes back."""
+        await self._http.post(f"{channel_path(channel)}/read", {"cursor": cursor})
 
     async def channels(self, prefix: str = "") -> list[ChannelItem]:
         """The server's channels; needs a key that may read or administer."""
@@ -106,45 +185,51 @@ class Client:
                 return items
             params["next"] = page.next
 
+    # -- following -----------------------------------------------------------------------------
+
     def follow(
-        self, cursors: Mapping[str, str], options: FollowOptions | None = None
-    ) -> AbstractAsyncContextManager[Follow]:
-        """Follow channels from their cursors (``0``, ``head`` or one that an answer gave).
+        self,
+        *channels: str,
+        after: str | Mapping[str, str] | None = None,
+        mine: bool = False,
+        store: CursorStore | None = None,
+        at_most_once: bool = False,
+        options: FollowOptions | None = None,
+    ) -> Follow:
+        """Follow up to 128 channels: ``async for event in client.follow("news", "user:alice")``.
 
-        ``async with client.follow({"news": "head"}) as events: async for event in events: …``
-        gives Received, Reset, Placed, Dropped and Status in order. Each message comes once per
-        cursor; a cursor is acked after the next event is asked for.
+        Gives Received, Reset, Placed, ReadElsewhere, Dropped and Status in order, for as long as
+        it takes: connections are made, chosen and made again in the background.
+
+        ``mine``: also what is the user's own: ``all``, the inboxes (new ones, too), the groups.
+        ``store``: where the cursors are kept; without one, the server keeps them for a client with
+        a device. Where to begin: after the store's cursor, else after ``after`` (one cursor for
+        all, or by channel: ``0``, ``head`` or one that an answer gave), else where the server has
+        this device, else at the start of inboxes and from now on in everything else.
+
+        At least once: an event counts as processed when the next one is asked for, and what was
+        not is given again after a crash. ``at_most_once``: it counts before it is handed out.
         """
-        if not 1 <= len(cursors) <= _MOST_FOLLOWED:
-            raise BadRequest(f"Follow 1 to {_MOST_FOLLOWED} channels, not {len(cursors)}.")
-        chosen = options or FollowOptions(has_device=self._device is not None)
-        return open_follow(_HttpTransport(self._http, self._device), FollowState(cursors), chosen)
+        names = tuple(dict.fromkeys(channels))
+        if len(names) > MOST_CHANNELS or not (names or mine):
+            raise BadRequest(f"Follow 1 to {MOST_CHANNELS} channels, not {len(names)}.")
+        starts = dict.fromkeys(names, after) if isinstance(after, str) else after
+        plan = Plan(
+            names, dict(starts or {}), mine, store, self._device is not None, at_most_once,
+            options or FollowOptions(),
+        )  # fmt: skip
+        return Follow(Following(self._transport(), plan, random.Random()), self._background)
 
-    def _device_parameter(self) -> dict[str, str | int]:
-        return {} if self._device is None else {"device": self._device}
+    def _transport(self) -> HttpTransport:
+        return HttpTransport(self._http, self._device)
+
+    def _background(self) -> trio.Nursery:
+        if self._nursery is None:
+            raise RuntimeError("Use the client within 'async with Client(…) as client'.")
+        return self._nursery
 
 
-class _HttpTransport:
-    """What ``pulling.Transport`` asks for, over one server's HTTP and WebSocket."""
-
-    def __init__(self, http: Http, device: str | None) -> None:
-        self._http = http
-        self._device = device
-        self._named = {} if device is None else {"device": device}
-
-    async def pull(self, cursors: dict[str, str], limit: int, wait_s: float) -> MultiPulled:
-        body: dict[str, Any] = {"cursors": cursors, "limit": limit, **self._named}
-        if wait_s:
-            body["wait"] = wait_s
-        raw = await self._http.post("/v1/pull", body, wait_s=wait_s)
-        return decode(raw, MultiPulled)
-
-    async def ack(self, cursors: dict[str, str]) -> None:
-        await self._http.post("/v1/ack", {"cursors": cursors, **self._named})
-
-    def connect(self, channels: list[str]) -> AbstractAsyncContextManager[Link]:
-        url = websocket_url(self._http.url, channels, self._device)
-        return open_link(url, self._http.headers)
-
-    def split(self, channels: list[str]) -> tuple[list[str], list[str]]:
-        return split_channels(channels)
+def _message(data: Any, type_: str | None, id_: str | None, sender: str | None) -> dict[str, Any]:
+    given = {"type": type_, "sender": sender}
+    message = {name: value for name, value in given.items() if value is not None}
+    return message | {"data": data, "id": new_id() if id_ is None else id_}

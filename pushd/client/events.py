@@ -1,22 +1,30 @@
-"""What a follower is told, one after another."""
+"""What a follower is told, one after another: tuples, so that ``match`` takes them apart."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pushd.client.answers import Message
 
 
 class Received(NamedTuple):
-    """A message. ``cursor`` is the position after it: save it once the message is processed."""
+    """A message. ``cursor`` is the position after it: the one to keep once it is processed."""
 
     channel: str
     cursor: str
     message: Message
 
+    @property
+    def data(self) -> Any:
+        """What the publisher sent."""
+        return self.message.data
+
 
 class Reset(NamedTuple):
-    """Messages are missing for good: load a snapshot. Following goes on from ``cursor``."""
+    """Messages are missing for good: load a snapshot. Following goes on from ``cursor``.
+
+    ``code``: ``expired``, ``epoch_changed`` or ``cursor_ahead``; ``skipped``: how many, if known.
+    """
 
     channel: str
     cursor: str
@@ -31,7 +39,17 @@ class Reset(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """``head`` became a position: what is published from here on will be received."""
+    """Where following begins in this channel, when that was left to the server (or ``head``).
+
+    What is published from here on will be received.
+    """
+
+    channel: str
+    cursor: str
+
+
+class ReadElsewhere(NamedTuple):
+    """Another session of this user has moved the read mark; only the latest of a channel comes."""
 
     channel: str
     cursor: str
@@ -45,11 +63,18 @@ class Dropped(NamedTuple):
     detail: str
 
 
-class Status(NamedTuple):
-    """The connection: ``live`` (hints arrive), ``lost``, or ``polling`` (no WebSocket)."""
+StatusKind = Literal["live", "lost", "polling", "retrying", "recovered"]
 
-    kind: str
+
+class Status(NamedTuple):
+    """The connection, for logs and for a light on a page; following goes on in any case.
+
+    ``live``: hints arrive. ``lost``: they did. ``polling``: nothing brings hints, held polls do it
+    all. ``retrying``: pulls fail, too. ``recovered``: they work again.
+    """
+
+    kind: StatusKind
     detail: str
 
 
-Event = Received | Reset | Placed | Dropped | Status
+Event = Received | Reset | Placed | ReadElsewhere | Dropped | Status

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 
-from pushd.client.problems import Unreachable, error_of_answer
-from pushd.errors import BadSetting
+from pushd.client.credential import Credential
+from pushd.client.problems import BadAnswer, Unreachable, error_of_answer
+from pushd.errors import BadSetting, TokenExpired, Unauthorized
+
+T = TypeVar("T")
 
 NDJSON: Final = "application/x-ndjson"
-# RFC 6750 allows less, API keys may be anything that fits into a header unquoted.
-_CREDENTIAL = re.compile(r"[!-~]+", re.ASCII)
 _CONNECT_S: Final = 10.0
 # How long an answer may take beyond the time that the request itself asks for.
 _ANSWER_S: Final = 30.0
@@ -46,16 +46,12 @@ class Http:
     """One connection pool to one server, with one credential. An async context manager."""
 
     def __init__(
-        self, url: str, credential: str | None, transport: httpx.AsyncBaseTransport | None = None
+        self, url: str, credential: Credential, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         """``transport``: instead of the network, for tests."""
         self.url = check_url(url)
-        # Checked here because the libraries below would show it in their message.
-        if credential is not None and _CREDENTIAL.fullmatch(credential) is None:
-            raise BadSetting("The key or token is empty or has characters that no header can hold.")
-        self.headers = {"Authorization": f"Bearer {credential}"} if credential else {}
+        self.credential = credential
         self._client = httpx.AsyncClient(
-            headers=self.headers,
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
             transport=transport,
             # A proxy named in the environment is for the outside, never for this machine.
@@ -71,11 +67,13 @@ class Http:
 
     async def get(self, path: str, params: Mapping[str, str | int], *, wait_s: float = 0) -> bytes:
         """The answer's body. ``wait_s``: how long the server may hold the request."""
-        return await self._request("GET", path, params, None, wait_s)
+        return await self._request("GET", path, params, None, wait_s + _ANSWER_S)
 
-    async def post(self, path: str, body: Any, *, wait_s: float = 0) -> bytes:
-        """Like ``get``, with ``body`` as JSON."""
-        return await self._request("POST", path, {}, msgspec.json.encode(body), wait_s)
+    async def post(
+        self, path: str, body: Any, *, wait_s: float = 0, answer_s: float = _ANSWER_S
+    ) -> bytes:
+        """Like ``get``, with ``body`` as JSON. ``answer_s``: patience beyond ``wait_s``."""
+        return await self._request("POST", path, {}, msgspec.json.encode(body), wait_s + answer_s)
 
     async def _request(
         self,
@@ -83,18 +81,33 @@ class Http:
         path: str,
         params: Mapping[str, str | int],
         body: bytes | None,
-        wait_s: float,
+        timeout_s: float,
     ) -> bytes:
-        timeout = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S)
+        timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
         headers = {} if body is None else {"Content-Type": "application/json"}
-        with _one_error(self.url):
-            answer = await self._client.request(
-                method, self.url + path, params=params, content=body, headers=headers,
-                timeout=timeout,
-            )  # fmt: skip
-        if answer.is_success:
-            return answer.content
-        raise error_of_answer(answer.status_code, answer.content, answer.headers)
+
+        async def attempt(authorization: dict[str, str]) -> bytes:
+            with _one_error(self.url):
+                answer = await self._client.request(
+                    method, self.url + path, params=params, content=body,
+                    headers=headers | authorization, timeout=timeout,
+                )  # fmt: skip
+            if answer.is_success:
+                return answer.content
+            raise error_of_answer(answer.status_code, answer.content, answer.headers)
+
+        return await self._authorized(attempt)
+
+    async def _authorized(self, attempt: Callable[[dict[str, str]], Awaitable[T]]) -> T:
+        """Once more with a new token when the first one is refused and another can be had."""
+        headers = await self.credential.headers()
+        token = self.credential.current
+        try:
+            return await attempt(headers)
+        except (Unauthorized, TokenExpired):
+            if not self.credential.refused(token):
+                raise
+        return await attempt(await self.credential.headers())
 
     async def post_lines(self, path: str, body: bytes, take: Callable[[bytes], None]) -> None:
         """Send NDJSON and give each line of the answer to ``take`` as it comes.
@@ -102,22 +115,55 @@ class Http:
         Only whole lines: what was cut off says nothing. ``take`` must not raise. Raises like
         ``get``; what ``take`` was given by then stays true.
         """
-        rest = b""
+
+        async def attempt(authorization: dict[str, str]) -> None:
+            rest = b""
+            with _one_error(self.url):
+                async with self._client.stream(
+                    "POST", self.url + path, content=body,
+                    headers={"Content-Type": NDJSON, **authorization},
+                ) as answer:  # fmt: skip
+                    await _check(answer)
+                    async for chunk in answer.aiter_bytes():
+                        *lines, rest = (rest + chunk).split(b"\n")
+                        for line in lines:
+                            if line.strip():
+                                take(line)
+            # The body ended as it should (else httpx raised): the last line needs no line end.
+            if rest.strip():
+                take(rest)
+
+        await self._authorized(attempt)
+
+    @asynccontextmanager
+    async def events(self, target: str) -> AsyncIterator[AsyncGenerator[str, None]]:
+        """An event stream's text in pieces, without a time-out: whoever reads it has one.
+
+        Raises like ``get``, and so does the iterator; a refused token is not tried again.
+        """
+        headers = {"Accept": "text/event-stream", **await self.credential.headers()}
+        timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, read=None)
         with _one_error(self.url):
             async with self._client.stream(
-                "POST", self.url + path, content=body, headers={"Content-Type": NDJSON}
+                "GET", self.url + target, headers=headers, timeout=timeout
             ) as answer:
-                if not answer.is_success:
-                    await answer.aread()
-                    raise error_of_answer(answer.status_code, answer.content, answer.headers)
-                async for chunk in answer.aiter_bytes():
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    for line in lines:
-                        if line.strip():
-                            take(line)
-        # The body ended as it should (else httpx raised): the last line needs no line end.
-        if rest.strip():
-            take(rest)
+                await _check(answer)
+                kind = answer.headers.get("content-type", "")
+                if not kind.startswith("text/event-stream"):
+                    raise BadAnswer(f"{self.url} answered {kind!r} instead of an event stream.")
+                yield _texts(answer, self.url)
+
+
+async def _check(answer: httpx.Response) -> None:
+    if not answer.is_success:
+        await answer.aread()
+        raise error_of_answer(answer.status_code, answer.content, answer.headers)
+
+
+async def _texts(answer: httpx.Response, url: str) -> AsyncGenerator[str, None]:
+    with _one_error(url):
+        async for text in answer.aiter_text():
+            yield text
 
 
 @contextmanager

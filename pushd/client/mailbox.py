@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from pushd.client.events import Event, Status
-from pushd.errors import PushdError
+from pushd.client.events import Event, ReadElsewhere, Status, StatusKind
 
 
 class Signal:
@@ -26,34 +25,46 @@ class Signal:
 
 
 class Mailbox:
-    """Events for one consumer. Taking the next one says that the one before is processed."""
+    """Events for one consumer. Taking the next one says that the one before is processed.
+
+    Bounded: a page of pulled messages, the latest status, and the latest read mark per channel.
+    """
 
     def __init__(self, took: Callable[[Event], None]) -> None:
         """``took`` is called with each event once it is processed."""
         self._took = took
         self._queue: deque[Event] = deque()
+        self._reads: dict[str, ReadElsewhere] = {}
         self._handed: Event | None = None
-        self._error: PushdError | None = None
+        self._error: Exception | None = None
         self._filled = Signal()
         self.taken = Signal()
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._reads)
 
     def put(self, events: Iterable[Event]) -> None:
         self._queue.extend(events)
         self._filled.notify()
 
-    def put_status(self, kind: str, detail: str) -> None:
+    def put_status(self, kind: StatusKind, detail: str) -> None:
         # Only the latest matters to a consumer that is slow: the queue must not grow by these.
         if self._queue and isinstance(self._queue[-1], Status):
             self._queue.pop()
         self.put([Status(kind, detail)])
 
-    def fail(self, error: PushdError) -> None:
+    def put_read(self, mark: ReadElsewhere) -> None:
+        self._reads[mark.channel] = mark
+        self._filled.notify()
+
+    def fail(self, error: Exception) -> None:
         """``next`` raises this once the events before it are taken; the first error counts."""
         self._error = self._error or error
         self._filled.notify()
+
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
 
     async def next(self) -> Event:
         """The next event, waiting for it. Raises the error given to ``fail``."""
@@ -62,14 +73,17 @@ class Mailbox:
             self._handed = None
             self.taken.notify()
         await trio.lowlevel.checkpoint()
-        while not self._queue:
+        while not self:
             if self._error is not None:
                 raise self._error
             await self._filled.wait()
-        self._handed = self._queue.popleft()
+        if self._queue:
+            self._handed = self._queue.popleft()
+        else:
+            self._handed = self._reads.pop(next(iter(self._reads)))
         return self._handed
 
     async def wait_empty(self) -> None:
         """Until everything that was put here is processed."""
-        while self._queue or self._handed is not None:
+        while self or self._handed is not None:
             await self.taken.wait()

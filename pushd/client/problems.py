@@ -41,6 +41,14 @@ class Kicked(PushdError):
     cure = "Ask the operator why; do not reconnect as you are."
 
 
+class NoToken(PushdError):
+    """The application's token function failed or took too long; ``__cause__`` says why."""
+
+    code = "no_token"
+    status = 503
+    cure = "Look at the application's own error; it is asked again after a while."
+
+
 class Refused(PushdError):
     """A refusal whose code this client does not know."""
 
@@ -118,7 +126,7 @@ def parse_retry_after(text: str | None) -> int | None:
 
 def is_transient(error: PushdError) -> bool:
     """Whether the same request, with the same id, is worth sending again."""
-    if isinstance(error, Unreachable | errors.RequestTimeout):
+    if isinstance(error, Unreachable | NoToken | errors.RequestTimeout):
         return True
     return error.code in _TRANSIENT_CODES and not isinstance(error, Refused)
 

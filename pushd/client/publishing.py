@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import trio
 
-from pushd.client.answers import Published, decode
+from pushd.client.answers import ManyPublished, Published, decode
 from pushd.client.backoff import Backoff
 from pushd.client.http import Http, channel_path
 from pushd.client.problems import BadAnswer, Unreachable, error_of_code, is_transient
@@ -89,10 +89,23 @@ async def publish(
     After a time-out, a 5xx or a lost connection the outcome is unknown, so the same id goes out
     again: the server stores it at most once (docs/protocol.md, "Publishing").
     """
+    raw = await _until_known(http, f"{channel_path(channel)}/messages", message, policy)
+    return decode(raw, Published)
+
+
+async def publish_to(
+    http: Http, to: Mapping[str, Any], message: Mapping[str, Any], policy: RetryPolicy
+) -> list[Published]:
+    """Like ``publish``, to many targets in one transaction; one result for each."""
+    raw = await _until_known(http, "/v1/publish", {"to": to, "message": message}, policy)
+    return decode(raw, ManyPublished).results
+
+
+async def _until_known(http: Http, path: str, body: Any, policy: RetryPolicy) -> bytes:
     patience = _Patience(policy)
     while True:
         try:
-            return decode(await http.post(f"{channel_path(channel)}/messages", message), Published)
+            return await http.post(path, body)
         except PushdError as error:
             if not is_transient(error):
                 raise

@@ -9,47 +9,38 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import trio
 
-from pushd.client.answers import Frame, MultiPulled, denied_names
+from pushd.client.answers import Frame, MultiPulled, Pulled, denied_names
 from pushd.client.backoff import Backoff
-from pushd.client.events import Event, Received
-from pushd.client.hints import Link, final_error
+from pushd.client.confirm import Confirmer
+from pushd.client.events import Event, ReadElsewhere, Received
+from pushd.client.hints import Connector
+from pushd.client.ladder import TransportKind
 from pushd.client.mailbox import Mailbox, Signal
+from pushd.client.options import FollowOptions
 from pushd.client.problems import is_transient
+from pushd.client.session import final_error
 from pushd.client.state import Ask, FollowState
 from pushd.errors import Forbidden, PushdError
 
+DEFAULT_INTERVAL_S: Final = 20.0
 _INTERVAL_RANGE_S: Final = (1.0, 300.0)
 # A poll that comes back empty sooner than this was not held.
 _HELD_S: Final = 1.0
 
 
-class Transport(Protocol):
+class Transport(Connector, Protocol):
     """What following needs of a server."""
 
-    async def pull(self, cursors: dict[str, str], limit: int, wait_s: float) -> MultiPulled: ...
+    async def pull(self, ask: Ask, limit: int, wait_s: float) -> MultiPulled: ...
 
     async def ack(self, cursors: dict[str, str]) -> None: ...
 
-    def connect(self, channels: list[str]) -> AbstractAsyncContextManager[Link]: ...
-
-    def split(self, channels: list[str]) -> tuple[list[str], list[str]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FollowOptions:
-    """``limit``: messages per channel and pull; ``wait_s``: how long a poll is held."""
-
-    limit: int = 500
-    wait_s: float = 25.0
-    interval_s: float = 20.0
-    ack_after_s: float = 1.0
-    has_device: bool = False
+    async def locate(self, channel: str) -> Pulled:
+        """A page from where the server says that this device should begin; records nothing."""
 
 
 class Puller:
@@ -60,40 +51,43 @@ class Puller:
         transport: Transport,
         state: FollowState,
         mailbox: Mailbox,
+        confirmer: Confirmer,
         options: FollowOptions,
         rng: random.Random,
-        ended: Callable[[PushdError], None],
+        ended: Callable[[Exception], None],
     ) -> None:
         """``ended`` is told what ends the following for good."""
         self._transport, self._state, self._mailbox = transport, state, mailbox
+        self._confirmer = confirmer
         self._options, self._rng, self.ended = options, rng, ended
         self._changed = Signal()
         self._held: trio.CancelScope | None = None
-        self._polling = False
+        self._polling = not options.transports
         self._stalled = False
         self._trouble: PushdError | None = None
         self._trouble_backoff = Backoff(1.0, 30.0, rng)
         self._stall_backoff = Backoff(0.5, 10.0, rng)
-        self._interval_s = options.interval_s
+        self._interval_s = options.interval_s or DEFAULT_INTERVAL_S
         now = trio.current_time()
         # When the channels that are behind are pulled, when all are, and not before when.
         self._pull_at = now if state.behind else math.inf
         self._full_at = now + self._interval_s
         self._not_before = now
-        self.has_device = options.has_device
 
-    # -- what the hint session tells (hints.Listener) -----------------------------------------
+    # -- what the hint session tells (link.Listener) -------------------------------------------
 
     def places(self) -> dict[str, str]:
         return self._state.places
 
-    def live(self, hello: Frame, left_out: frozenset[str]) -> None:
+    def live(self, kind: TransportKind, hello: Frame, left_out: frozenset[str]) -> None:
         low, high = _INTERVAL_RANGE_S
-        self._interval_s = min(max(hello.pull.interval_s, low), high)
+        if self._options.interval_s is None:
+            self._interval_s = min(max(hello.pull.interval_s, low), high)
         self._full_at = min(self._full_at, trio.current_time() + self._interval_s)
-        self.has_device = self.has_device or hello.device is not None
+        self._confirmer.met(hello.device)
         self._polling = False
-        self._mailbox.put_status("live", "hints arrive over a WebSocket")
+        names = {"websocket": "a WebSocket", "sse": "an event stream"}
+        self._mailbox.put_status("live", f"hints arrive over {names[kind]}")
         self._learn(hello)
         self._state.suspect(set(self._state.channels) - set(hello.heads) - left_out)
         self._pull_within(hello.pull.jitter_ms)
@@ -109,6 +103,10 @@ class Puller:
         if self._state.heard(frame.channel, frame.epoch, frame.seq):
             self._pull_within(frame.jitter_ms)
 
+    def was_read(self, frame: Frame) -> None:
+        if frame.cursor:
+            self._mailbox.put_read(ReadElsewhere(frame.channel, frame.cursor))
+
     def lost(self, reason: str, *, was_live: bool) -> None:
         if was_live:
             self._mailbox.put_status("lost", reason)
@@ -121,7 +119,7 @@ class Puller:
         for name, refusal in denied_names(frame.denied).items():
             self._mailbox.put(self._state.drop(name, refusal))
         for name, head in frame.heads.items():
-            self._state.heard(name, head.epoch, head.head)
+            self._mailbox.put(self._state.met(name, head))
         self._end_when_empty()
 
     def _pull_within(self, jitter_ms: int) -> None:
@@ -132,18 +130,20 @@ class Puller:
             self._changed.notify()
 
     def _end_when_empty(self) -> None:
-        if not self._state.channels:
+        if self._state.is_empty:
             self.ended(Forbidden("The server refuses every channel that was to be followed."))
 
     # -- pulling ------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Pull until cancelled."""
+        self._end_when_empty()
         while True:
             while (due := self._due_at()) > trio.current_time():
                 with trio.move_on_at(due):
                     await self._changed.wait()
             await self._pull_once()
+            await trio.lowlevel.checkpoint()
             await self._mailbox.wait_empty()
 
     def _due_at(self) -> float:
@@ -162,7 +162,7 @@ class Puller:
         with trio.CancelScope() as scope:
             self._held = scope if wait_s else None
             try:
-                answer = await self._transport.pull(ask.cursors, self._options.limit, wait_s)
+                answer = await self._transport.pull(ask, self._options.limit, wait_s)
             except PushdError as error:
                 self._pull_failed(error)
         self._held = None
@@ -170,7 +170,7 @@ class Puller:
         if answer is None:
             self._state.failed(ask)
         else:
-            self._take(ask, answer, held=wait_s > 0 and now - began >= _HELD_S)
+            await self._take(ask, answer, held=wait_s > 0 and now - began >= _HELD_S)
             if everything:
                 # A little early each time: clients that began together drift apart.
                 self._full_at = now + self._interval_s * self._rng.uniform(0.8, 1.0)
@@ -186,25 +186,37 @@ class Puller:
         delay = self._trouble_backoff.next_delay(error.retry_after)
         self._not_before = trio.current_time() + delay
 
-    def _take(self, ask: Ask, answer: MultiPulled, *, held: bool) -> None:
+    async def _take(self, ask: Ask, answer: MultiPulled, *, held: bool) -> None:
         if self._trouble is not None:
             self._mailbox.put_status("recovered", "the server answers again")
             self._trouble = None
             self._trouble_backoff.reset()
         events: list[Event] = []
         try:
-            for name, cursor in ask.cursors.items():
-                if (part := answer.channels.get(name)) is not None:
-                    events += self._state.answered(name, cursor, part)
+            for name, part in answer.channels.items():
+                if name in ask.cursors:
+                    events += self._state.answered(name, ask.cursors[name], part)
+                else:
+                    events += self._state.answered_unasked(name, part)
         except PushdError as error:
             self.ended(error)
         self._state.suspect(ask.wanted - set(answer.channels))
         self._pace(events, held=held)
+        await self._confirmer.before(events)
         self._mailbox.put(events)
         for notice in answer.notices:
-            if notice.type == "bye" and (final := final_error(notice)) is not None:
-                self.ended(final)
+            self._notice(notice)
         self._end_when_empty()
+
+    def _notice(self, notice: Frame) -> None:
+        if notice.type == "read":
+            self.was_read(notice)
+        elif notice.type == "bye":
+            if (final := final_error(notice)) is not None:
+                self.ended(final)
+            elif notice.retry_after_ms is not None:
+                delay = notice.retry_after_ms / 1000 + self._rng.uniform(0.0, 1.0)
+                self._not_before = max(self._not_before, trio.current_time() + delay)
 
     def _pace(self, events: list[Event], *, held: bool) -> None:
         """Going round without getting anywhere slows down; the first time may be chance."""

@@ -10,20 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from pushd.client.answers import ChannelAnswer, Refusal, ResetAnswer
+from pushd.client.answers import ChannelAnswer, Head, Refusal, ResetAnswer
 from pushd.client.events import Dropped, Event, Placed, Received, Reset
 from pushd.client.problems import BadAnswer
 from pushd.core.positions import HEAD, NO_EPOCH, START, Cursor, parse_cursor
 from pushd.errors import BadRequest
 
+# The server takes so many cursors at once.
+MOST_CHANNELS: Final = 128
+_INBOX: Final = "user:"
+
 
 class Ask(NamedTuple):
-    """One pull: these channels from these cursors. ``wanted`` were known to be behind."""
+    """One pull: these channels from these cursors. ``wanted`` were known to be behind.
+
+    ``atleast``: the seqs that were hinted at. ``mine``: also what is the user's own.
+    """
 
     cursors: dict[str, str]
     wanted: frozenset[str]
+    atleast: dict[str, int]
+    mine: bool
 
 
 @dataclass(slots=True)
@@ -50,13 +59,21 @@ def is_ahead(epoch: str, seq: int, cursor: Cursor) -> bool:
 class FollowState:
     """Cursors of the followed channels, and which of them want a pull."""
 
-    def __init__(self, cursors: Mapping[str, str]) -> None:
-        """``cursors``: where to begin in each channel. Raises BadRequest for a bad cursor."""
+    def __init__(self, cursors: Mapping[str, str], *, mine: bool = False) -> None:
+        """``cursors``: where to begin in each channel; ``mine``: follow the user's own, too.
+
+        Raises BadRequest for a bad cursor.
+        """
         self._channels: dict[str, _Channel] = {}
+        self._mine = mine
         for name, text in cursors.items():
-            cursor = parse_cursor(text)
-            # 'head' names no position until a pull fixes it; the others wait for the hello.
-            self._channels[name] = _Channel(cursor, want=cursor == HEAD, taken=text)
+            self.add(name, text)
+
+    def add(self, name: str, text: str) -> None:
+        """Follow one more, from the cursor that ``text`` spells."""
+        cursor = parse_cursor(text)
+        # 'head' names no position until a pull fixes it; the others wait for the hello.
+        self._channels[name] = _Channel(cursor, want=cursor == HEAD, taken=text)
 
     @property
     def channels(self) -> list[str]:
@@ -71,6 +88,11 @@ class FollowState:
     def places(self) -> dict[str, str]:
         """Positions after what was pulled: where the next pull begins."""
         return {name: str(channel.cursor) for name, channel in self._channels.items()}
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is followed, and nothing will be."""
+        return not self._channels and not self._mine
 
     @property
     def behind(self) -> bool:
@@ -92,6 +114,20 @@ class FollowState:
             return False
         channel.want = True
         return True
+
+    def met(self, name: str, head: Head) -> list[Event]:
+        """A head that a hello tells: of a followed channel, or of one of the user's own."""
+        events: list[Event] = []
+        if self._adopts(name):
+            # As the server does at a first contact: inboxes from the start, others from now on.
+            start = START if name.startswith(_INBOX) else Cursor(head.epoch, head.head)
+            self.add(name, head.delivered or str(start))
+            events = [Placed(name, self.places[name])]
+        self.heard(name, head.epoch, head.head)
+        return events
+
+    def _adopts(self, name: str) -> bool:
+        return self._mine and name not in self._channels and len(self._channels) < MOST_CHANNELS
 
     def suspect(self, names: Iterable[str]) -> None:
         """Nothing is known of these channels' heads: a pull has to tell."""
@@ -116,9 +152,15 @@ class FollowState:
             name: channel for name, channel in self._channels.items() if everything or channel.want
         }
         wanted = frozenset(name for name, channel in asked.items() if channel.want)
+        atleast = {
+            name: channel.hint[1]
+            for name, channel in asked.items()
+            if channel.hint is not None and channel.hint[0] == channel.cursor.epoch
+        }
         for channel in asked.values():
             channel.want, channel.hint = False, None
-        return Ask({name: str(channel.cursor) for name, channel in asked.items()}, wanted)
+        cursors = {name: str(channel.cursor) for name, channel in asked.items()}
+        return Ask(cursors, wanted, atleast, mine=self._mine and everything)
 
     def failed(self, ask: Ask) -> None:
         """The pull brought no answer: what it was to fetch is still wanted."""
@@ -150,6 +192,13 @@ class FollowState:
         return [
             Received(name, f"{answer.epoch}.{message.seq}", message) for message in answer.messages
         ]
+
+    def answered_unasked(self, name: str, answer: ChannelAnswer) -> list[Event]:
+        """A channel that ``mine`` has brought; where its answer begins the server knows."""
+        if answer.error is not None or not self._adopts(name):
+            return []
+        self.add(name, str(START))
+        return self.answered(name, str(START), answer)
 
     def _refused(self, name: str, channel: _Channel, error: Refusal) -> list[Event]:
         if error.code in ("forbidden", "bad_request", "not_found", "unauthorized"):

@@ -14,7 +14,7 @@ import trio_websocket
 from wsproto.utilities import ProtocolError
 
 from pushd.client.groups import one_exception
-from pushd.client.hints import Link, LinkLost
+from pushd.client.link import Link, LinkLost
 from pushd.client.problems import parse_retry_after
 
 SUBPROTOCOL: Final = "pushd.v1"
@@ -34,6 +34,8 @@ _Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 class _WebSocketLink:
+    two_way = True
+
     def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
         self._connection = connection
 
@@ -73,11 +75,17 @@ def split_channels(channels: list[str]) -> tuple[list[str], list[str]]:
 def websocket_url(url: str, channels: list[str], device: str | None) -> str:
     """``ws(s)://…/v1/ws?channels=a,b&device=D`` for the server at ``url``."""
     parts = urlsplit(url)
-    query = "channels=" + ",".join(quote(channel, safe=":") for channel in channels)
-    if device is not None:
-        query += "&device=" + quote(device, safe="")
     scheme = "wss" if parts.scheme == "https" else "ws"
-    return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/ws", query, ""))
+    path = parts.path.rstrip("/") + "/v1/ws"
+    return urlunsplit((scheme, parts.netloc, path, hint_query(channels, device), ""))
+
+
+def hint_query(channels: list[str], device: str | None, replaces: str | None = None) -> str:
+    """``channels=a,b&device=D&replaces=S``: what is left out is not named."""
+    named = ",".join(quote(channel, safe=":") for channel in channels)
+    given = {"channels": named, "device": device and quote(device, safe="")}
+    given["replaces"] = replaces and quote(replaces, safe="")
+    return "&".join(f"{name}={text}" for name, text in given.items() if text)
 
 
 @asynccontextmanager
@@ -89,7 +97,7 @@ async def open_link(url: str, headers: Mapping[str, str]) -> AsyncIterator[Link]
         # The library leaves the socket open when the server closes first: this one is ours.
         try:
             async with trio.open_nursery() as nursery:
-                with trio.fail_after(_CONNECT_S):
+                with _answer_in_time():
                     connection = await trio_websocket.wrap_client_stream(
                         nursery,
                         stream,
@@ -101,7 +109,7 @@ async def open_link(url: str, headers: Mapping[str, str]) -> AsyncIterator[Link]
                         max_message_size=_MOST_FRAME_BYTES,
                     )
                 if connection.subprotocol != SUBPROTOCOL:
-                    raise LinkLost("the server does not speak pushd.v1")
+                    raise LinkLost("the server does not speak pushd.v1", blocked=True)
                 yield _WebSocketLink(connection)
                 with trio.move_on_after(_DISCONNECT_S):
                     await connection.aclose()
@@ -113,7 +121,7 @@ async def open_link(url: str, headers: Mapping[str, str]) -> AsyncIterator[Link]
 async def _open_stream(url: str) -> tuple[_Stream, str, str]:
     """A stream to the server, its name for the Host header, and what to ask it for."""
     parts = urlsplit(url)
-    host, resource = parts.hostname or "", f"{parts.path}?{parts.query}"
+    host, resource = parts.hostname or "", f"{parts.path}?{parts.query}".removesuffix("?")
     if parts.scheme == "ws":
         plain = await trio.open_tcp_stream(host, parts.port or 80)
         return plain, parts.netloc, resource
@@ -121,6 +129,16 @@ async def _open_stream(url: str) -> tuple[_Stream, str, str]:
         host, parts.port or 443, ssl_context=ssl.create_default_context(), https_compatible=True
     )
     return secure, parts.netloc, resource
+
+
+@contextmanager
+def _answer_in_time() -> Iterator[None]:
+    """Whoever takes a connection and says nothing may be a proxy that knows no WebSockets."""
+    try:
+        with trio.fail_after(_CONNECT_S):
+            yield
+    except trio.TooSlowError:
+        raise LinkLost("the WebSocket was not answered in time", blocked=True) from None
 
 
 @contextmanager
@@ -141,12 +159,17 @@ def _only_lost() -> Iterator[None]:
         # Escapes from the library when the peer dies or closes at the wrong moment.
         ProtocolError,
     ):
-        raise LinkLost("the connection broke") from None
+        raise LinkLost("the connection broke", blocked=True) from None
 
 
 def _rejected(refused: trio_websocket.ConnectionRejected) -> LinkLost:
     headers = {name.lower(): value for name, value in refused.headers or ()}
     retry_after = parse_retry_after(headers.get(b"retry-after", b"").decode("latin-1"))
+    status = refused.status_code
     return LinkLost(
-        f"the WebSocket was refused with HTTP {refused.status_code}", retry_after_s=retry_after
+        f"the WebSocket was refused with HTTP {status}",
+        4001 if status == 401 else None,
+        retry_after,
+        # Those two mean "later", and another transport would only add to the crowd.
+        blocked=status not in (401, 429, 503),
     )

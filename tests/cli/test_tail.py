@@ -154,6 +154,7 @@ def test_tail_shows_resets_and_goes_on(server: Server) -> None:
              "resume": f"{EPOCH}.1"}  # fmt: skip
     server.script = [
         (404, {"code": "not_found", "detail": "no WebSocket"}),
+        (404, {"code": "not_found", "detail": "no event stream"}),
         (200, {"channels": {"news": {"reset": reset}}, "notices": []}),
     ]
     result = run(server, "tail", "news", "--after", f"{EPOCH}.0")

@@ -103,7 +103,8 @@ async def test_unknown_and_broken_frames_are_ignored(
         (lambda link: link.close(4001, "token expired"), TokenExpired),
         (lambda link: link.close(4003, "revoked"), Forbidden),
         (lambda link: link.close(4009, "kicked"), Kicked),
-        (lambda link: link.send_frame(type="bye", code=4009, reconnect=True), Kicked),
+        (lambda link: link.send_frame(type="bye", code=4009), Kicked),
+        (lambda link: link.send_frame(type="bye", code=4001, reconnect=True), Unauthorized),
         (lambda link: link.send_frame(type="bye", code=1008, reconnect=False), Kicked),
     ],
 )
@@ -132,6 +133,13 @@ async def test_other_ends_reconnect(
         assert kinds == ["lost", "live"]
         server.publish("a", 1)
         assert await data(events, 1) == [1]
+
+
+async def test_a_kick_may_say_come_again(autojump_clock: MockClock, server: FakeServer) -> None:
+    async with following(server, {"a": "0"}) as events:
+        await take(events, 1, Status)
+        server.links[0].send_frame(type="bye", code=4009, reconnect=True)
+        assert [status.kind for status in await take(events, 2, Status)] == ["lost", "live"]
 
 
 async def test_bye_tells_when_to_come_again(autojump_clock: MockClock, server: FakeServer) -> None:

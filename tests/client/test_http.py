@@ -8,7 +8,8 @@ import pytest
 
 from pushd import errors
 from pushd.client.backoff import Backoff
-from pushd.client.http import Http, check_url
+from pushd.client.credential import Credential
+from pushd.client.http import check_url
 from pushd.client.problems import (
     Kicked,
     Refused,
@@ -47,7 +48,7 @@ def test_what_is_an_address(url: str, base: str) -> None:
 @pytest.mark.parametrize("credential", ["", "a b", "a\nb", "ключ", "x\x00"])
 def test_a_credential_that_fits_no_header_is_never_shown(credential: str) -> None:
     with pytest.raises(BadSetting) as raised:
-        Http("http://x", credential)
+        Credential(credential)
     assert not credential or credential not in str(raised.value.as_dict())
 
 

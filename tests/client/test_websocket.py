@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio_websocket import WebSocketRequest, serve_websocket
 
-from pushd.client.hints import LinkLost
+from pushd.client.link import LinkLost
 from pushd.client.websocket import open_link, split_channels, websocket_url
 from pushd.core.names import MAX_CHANNEL_BYTES
 
