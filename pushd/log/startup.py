@@ -10,19 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import structlog
 from sqlite_utils import Database
 
 from migrations import MIGRATIONS
 from pushd.errors import CannotStart
-from pushd.log import walcheck
+from pushd.log import swap, walcheck
 from pushd.log.lock import LockFile
 from pushd.log.requests import MIB, Head, LogOptions
 from pushd.log.store import CACHE_KIB, DATABASE, Store, connect_reader, connect_writer
+
+_logger = structlog.get_logger("pushd.log")
 
 # 'PUSH': says to file(1) and to us what this database is.
 APPLICATION_ID: Final = 0x50555348
 FORMAT: Final = "2"
 _PREVIEW: Final = "1"
+# In meta: what a backup says about itself, see tools/marker.py.
+BACKUP_KEY: Final = "backup"
 WAL_LIMIT: Final = 64 * MIB
 _FULL: Final = 2
 
@@ -39,21 +44,27 @@ class Opened:
     revocations: dict[tuple[str, str], tuple[float, float]]
 
 
-def open_log(directory: Path, options: LogOptions) -> Opened:
-    """Blocking. Raises CannotStart; then nothing is left locked or open."""
+def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened:
+    """Blocking. Raises CannotStart; then nothing is left locked or open.
+
+    ``doing``: not to serve it, but what; then it may be a backup.
+    """
     _make_directory(directory)
-    lock = LockFile(directory, options.listen)
+    lock = LockFile(directory, options.listen, doing)
     # In a refusal the reader goes last: as it cannot write, a damaged WAL stays as it was found.
     with ExitStack() as undo:
         undo.callback(lock.release)
         readers = undo.enter_context(ExitStack())
         with _explained(directory / DATABASE):
+            _finish_restore(directory)
             _create_private(directory / DATABASE)
             wal = walcheck.look(directory / f"{DATABASE}-wal")
             connection = connect_writer(directory)
             undo.callback(connection.close)
             store = Store(connection, options.devices_per_user)
             _check_ours(connection)
+            if not doing:
+                _refuse_backup(connection)
             _configure(connection)
             reader = connect_reader(directory)
             readers.callback(reader.close)
@@ -92,6 +103,17 @@ def _create_private(path: Path) -> None:
         raise CannotStart(f"The database {path} cannot be made: {error.strerror}.") from error
 
 
+def _finish_restore(directory: Path) -> None:
+    try:
+        aside = swap.finish(directory)
+    except OSError as error:
+        raise CannotStart(
+            f"A restore into {directory} was interrupted and cannot be completed: {error}."
+        ) from error
+    if aside is not None:
+        _logger.warning("interrupted restore completed", replaced=str(aside))
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
@@ -101,7 +123,7 @@ def _explained(path: Path) -> Iterator[None]:
         raise CannotStart(_WHY.get(code, _WHY_NOT).format(path=path, error=error)) from error
 
 
-_RESTORE: Final = "Restore a backup with 'pushctl restore', or keep a copy and ask for help."
+_RESTORE: Final = "Restore a backup with 'pushctl restore FILE', which keeps what is there aside."
 _WHY_NOT: Final = "The database {path} cannot be opened: {error}."
 _WHY: Final = {
     sqlite3.SQLITE_NOTADB: "{path} is not a database of pushd ({error}). " + _RESTORE,
@@ -152,6 +174,17 @@ def _check_ours(connection: sqlite3.Connection) -> None:
         )
 
 
+def _refuse_backup(connection: sqlite3.Connection) -> None:
+    """Its channels would go on with numbers that clients have seen already."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        return
+    if _meta(connection, BACKUP_KEY) is not None:
+        raise CannotStart(
+            f"{DATABASE} is a backup that was copied here by hand: served as it is, it would give"
+            " numbers a second time. Give its channels new epochs: pushctl restore --adopt"
+        )
+
+
 def _configure(connection: sqlite3.Connection) -> None:
     """Sets what durability rests on, and believes only what SQLite answers."""
     mode = _pragma(connection, "journal_mode = WAL")
@@ -193,7 +226,8 @@ def _sync(store: Store, wal: walcheck.WalShape) -> None:
 def _damaged(frames: int) -> str:
     return (
         f"{DATABASE}-wal is damaged behind page {frames}: commits that were acked cannot be read."
-        f" {_RESTORE} To go on without them, move {DATABASE}-wal away."
+        f" {_RESTORE} To go on without them, move {DATABASE}-wal away, then run 'pushctl restore"
+        " --adopt', as their numbers would be given a second time."
     )
 
 

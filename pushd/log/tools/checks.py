@@ -120,9 +120,9 @@ def _messages(
     if beyond := number(connection, _BEYOND, log_id, head):
         yield f"a message {beyond} lies beyond its head {head}"
     oldest = value(connection, _OLDEST, log_id)
-    if isinstance(oldest, int) and oldest < first:
-        if number(connection, _UPTO, log_id) < first - 1:
-            yield f"messages from {oldest} to {first - 1} were cut and are swept by nobody"
+    is_cut = isinstance(oldest, int) and oldest < first
+    if is_cut and number(connection, _UPTO, log_id) < first - 1:
+        yield f"messages from {oldest} to {first - 1} were cut and are swept by nobody"
     if retained and first <= head:
         if number(connection, _AT, log_id, first) != first_at:
             yield f"the time of its first message is not {first_at}"
@@ -166,9 +166,10 @@ def of_ids(connection: sqlite3.Connection, say: Say, progress: Callable[[int], N
             say(f"channel {name}: id {id_!r} names message {seq}, which is not there")
         elif stored_id != id_:
             say(f"channel {name}: id {id_!r} names message {seq}, which has another")
-        elif type_ != REDACTED:
-            if digest != digest_of(Draft(data, type_ or DEFAULT_TYPE, id_, sender)):
-                say(f"channel {name}: message {seq} is not what was stored with its id {id_!r}")
+        elif type_ != REDACTED and digest != digest_of(
+            Draft(data, type_ or DEFAULT_TYPE, id_, sender)
+        ):
+            say(f"channel {name}: message {seq} is not what was stored with its id {id_!r}")
         if done % 1000 == 0:
             progress(done)
 

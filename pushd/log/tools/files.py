@@ -29,7 +29,7 @@ def sync_file(path: Path) -> None:
 
 
 def give_to_owner_of(model: Path, *paths: Path) -> None:
-    """What root makes in somebody's directory belongs to that one, else the server is locked out."""
+    """What root makes in somebody's directory is theirs, else their server is locked out."""
     if os.geteuid() != 0:
         return
     owner = model.stat()

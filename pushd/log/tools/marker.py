@@ -9,13 +9,11 @@ from __future__ import annotations
 import socket
 import sqlite3
 import time
-from typing import Final
 
 import msgspec
 
 from pushd import __version__
-
-KEY: Final = "backup"
+from pushd.log.startup import BACKUP_KEY
 
 
 class Mark(msgspec.Struct):
@@ -30,11 +28,11 @@ class Mark(msgspec.Struct):
 def write(connection: sqlite3.Connection, seal: str) -> None:
     mark = Mark(time.time_ns() // 1_000_000, socket.gethostname(), __version__, seal)
     text = msgspec.json.encode(mark).decode()
-    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (KEY, text))
+    connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (BACKUP_KEY, text))
 
 
 def read(connection: sqlite3.Connection) -> Mark | None:
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (KEY,)).fetchone()
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (BACKUP_KEY,)).fetchone()
     try:
         return None if row is None else msgspec.json.decode(row[0], type=Mark)
     except msgspec.DecodeError:
@@ -42,4 +40,4 @@ def read(connection: sqlite3.Connection) -> Mark | None:
 
 
 def remove(connection: sqlite3.Connection) -> None:
-    connection.execute("DELETE FROM meta WHERE key = ?", (KEY,))
+    connection.execute("DELETE FROM meta WHERE key = ?", (BACKUP_KEY,))

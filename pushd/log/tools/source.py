@@ -141,7 +141,8 @@ def _check_wal(file: Path) -> None:
     if shape.is_damaged(count_valid(wal) if len(shape.commits) > 1 else 0):
         raise NotALog(
             f"{wal} is damaged: commits that were acked cannot be read. Keep a copy of the"
-            " directory, then restore a backup; or move the -wal away to go on without them."
+            " directory, then restore a backup; or, to go on without them, move the -wal away and"
+            " run 'pushctl restore --adopt'."
         )
 
 
