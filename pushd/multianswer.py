@@ -10,7 +10,11 @@ from pushd.core.positions import Cursor
 from pushd.core.pulling import NO_MESSAGES, shorten
 from pushd.core.responses import body_of
 from pushd.errors import PushdError
+from pushd.log import Head
 from pushd.pull import Pulls
+
+# The life of a channel, its first seq, how often it was redacted; None: it does not exist.
+_State = tuple[Head, int, int] | None
 
 
 class MultiAnswer:
@@ -38,6 +42,8 @@ class MultiAnswer:
         self._size = 0
         self._full = False
         self._running = False
+        # The states of the channels that are in, when something had to be waited for.
+        self._made_of: list[_State] = []
 
     def run(self) -> None:
         """Ask on until one has to be waited for; its arrival runs on."""
@@ -49,6 +55,7 @@ class MultiAnswer:
             self._ask(*self._asked[at])
             if len(self._bodies) == at:
                 self._running = False
+                self._made_of = list(map(self._state, range(at)))
                 return
         parts = b",".join(
             b"%b:%b" % (encode(channel), body)
@@ -60,10 +67,10 @@ class MultiAnswer:
         if isinstance(cursor, PushdError):
             self._bodies.append(_refusal(cursor))
             return
+        if self._full:
+            self._bodies.append(self._stub(channel, cursor))
+            return
         try:
-            if self._full:
-                self._bodies.append(self._pulls.stub(channel, cursor))
-                return
             answer = self._pulls.answer(channel, cursor, self._limit, self._arrived)
         except PushdError as error:
             self._bodies.append(_refusal(error))
@@ -72,10 +79,26 @@ class MultiAnswer:
             self._bodies.append(self._fit(answer))
 
     def _arrived(self, answer: bytes | PushdError) -> None:
+        for at, state in enumerate(self._made_of):
+            if self._state(at) != state:
+                self._bodies[at] = self._stub(*self._asked[at])
         self._bodies.append(
             _refusal(answer) if isinstance(answer, PushdError) else self._fit(answer)
         )
         self.run()
+
+    def _state(self, at: int) -> _State:
+        head = self._pulls.log.heads.get(self._asked[at][0])
+        return None if head is None else (head, head.first, head.redactions)
+
+    def _stub(self, channel: str, cursor: Cursor | PushdError) -> bytes:
+        """No message, but ``more`` of them or what became of the channel: the client asks again."""
+        if isinstance(cursor, PushdError):
+            return _refusal(cursor)
+        try:
+            return self._pulls.stub(channel, cursor)
+        except PushdError as error:
+            return _refusal(error)
 
     def _fit(self, answer: bytes) -> bytes:
         """The object of one channel; with fewer messages when the whole would grow too large.

@@ -205,6 +205,30 @@ def test_a_channel_that_changes_without_end_is_not_read_without_end() -> None:
     assert {answer.retry_after for answer in answers if isinstance(answer, PushdError)} == {1}
 
 
+@pytest.mark.parametrize("change", ["trim", "redact", "delete"])
+def test_what_was_in_already_is_looked_at_again(change: str) -> None:
+    """While a later channel of the same answer is read, an earlier one is changed."""
+    world = World()
+    for channel in "abc":
+        world.publish(channel, 4)
+    asked: list[tuple[str, Cursor | PushdError]] = [
+        (channel, Cursor(world.log.heads[channel].epoch, 1)) for channel in "abc"
+    ]
+    bodies: list[bytes] = []
+    MultiAnswer(world.pulls, asked, 100, b"[]", bodies.append).run()
+    world.read(1)  # a is in; b is being read
+    getattr(world, change)("a", *([4] if change == "trim" else [0] if change == "redact" else []))
+    while world.log.reads:
+        world.read(1)
+    found = json.loads(bodies[0])["channels"]
+    assert [len(found[channel]["messages"]) for channel in "bc"] == [3, 3]
+    if change == "redact":
+        assert (found["a"]["messages"], found["a"]["more"]) == ([], True)
+        assert found["a"]["next"].endswith(".1"), "nothing is passed over"
+    else:
+        assert list(found["a"]) == ["reset"]
+
+
 @pytest.mark.parametrize("change", ["trim", "delete"])
 def test_one_channel_of_many_is_reset_the_others_are_not(change: str) -> None:
     world = World()
