@@ -113,11 +113,16 @@ class Publish(msgspec.Struct, tag="publish"):
     id: str | None = None
 
 
+def null_data() -> msgspec.Raw:
+    """A default as a factory: msgspec cannot write a Raw into a JSON schema."""
+    return msgspec.Raw(b"null")
+
+
 class Call(msgspec.Struct, tag="call"):
     name: str
     id: str | None = None
     # Not "Raw | None": in a union with None, Raw takes nothing but null.
-    data: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw = msgspec.field(default_factory=null_data)
 
 
 ClientFrame = Auth | Refresh | Subscribe | Unsubscribe | Ping | Ack | Read | Publish | Call

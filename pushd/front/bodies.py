@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from pushd.core.frames import null_data
 from pushd.core.jsoncheck import check_json
 from pushd.errors import BadRequest
 
@@ -45,7 +46,7 @@ class CallBody(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     id: str | None = None
     # Not "Raw | None": in a union with None, Raw takes nothing but null.
-    data: msgspec.Raw = msgspec.Raw(b"null")
+    data: msgspec.Raw = msgspec.field(default_factory=null_data)
 
 
 multi_decoder = msgspec.json.Decoder(MultiBody)
