@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import keyword
 import sys
 from typing import Any, NoReturn
 
@@ -18,8 +19,11 @@ from pushd.cli.terminal import say_error
 from pushd.errors import BadSetting, PushdError
 from pushd.settings.tables import suggestion
 
-# In the order of the help: start it, use it, look at it.
-COMMANDS = ("serve", "token", "key", "publish", "pull", "tail", "channels", "replay", "config")
+# In the order of the help: start it, use it, look at it, keep its data.
+COMMANDS = (
+    *("serve", "token", "key", "publish", "pull", "tail", "channels", "replay", "config"),
+    *("backup", "restore", "verify", "migrate", "export", "import"),
+)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -72,7 +76,7 @@ class LazyGroup(click.Group):
 
 
 def _module(name: str) -> str:
-    return f"{__name__}.{name}"
+    return f"{__name__}.{name}{'_' if keyword.iskeyword(name) else ''}"
 
 
 def _leaves(group: ExceptionGroup[PushdError]) -> list[PushdError]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import structlog
 from sqlite_utils import Database
 
 from migrations import MIGRATIONS
@@ -19,15 +18,12 @@ from pushd.log import swap, walcheck
 from pushd.log.lock import LockFile
 from pushd.log.requests import MIB, Head, LogOptions
 from pushd.log.store import CACHE_KIB, DATABASE, Store, connect_reader, connect_writer
-
-_logger = structlog.get_logger("pushd.log")
+from pushd.log.tools import marker
 
 # 'PUSH': says to file(1) and to us what this database is.
 APPLICATION_ID: Final = 0x50555348
 FORMAT: Final = "2"
 _PREVIEW: Final = "1"
-# In meta: what a backup says about itself, see tools/marker.py.
-BACKUP_KEY: Final = "backup"
 WAL_LIMIT: Final = 64 * MIB
 _FULL: Final = 2
 
@@ -56,7 +52,7 @@ def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened
         undo.callback(lock.release)
         readers = undo.enter_context(ExitStack())
         with _explained(directory / DATABASE):
-            _finish_restore(directory)
+            swap.complete(directory)
             _create_private(directory / DATABASE)
             wal = walcheck.look(directory / f"{DATABASE}-wal")
             connection = connect_writer(directory)
@@ -64,7 +60,7 @@ def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened
             store = Store(connection, options.devices_per_user)
             _check_ours(connection)
             if not doing:
-                _refuse_backup(connection)
+                marker.refuse(connection)
             _configure(connection)
             reader = connect_reader(directory)
             readers.callback(reader.close)
@@ -101,17 +97,6 @@ def _create_private(path: Path) -> None:
         return
     except OSError as error:
         raise CannotStart(f"The database {path} cannot be made: {error.strerror}.") from error
-
-
-def _finish_restore(directory: Path) -> None:
-    try:
-        aside = swap.finish(directory)
-    except OSError as error:
-        raise CannotStart(
-            f"A restore into {directory} was interrupted and cannot be completed: {error}."
-        ) from error
-    if aside is not None:
-        _logger.warning("interrupted restore completed", replaced=str(aside))
 
 
 @contextmanager
@@ -171,17 +156,6 @@ def _check_ours(connection: sqlite3.Connection) -> None:
             f"{DATABASE} was written by a newer pushd (format {form},"
             f" unknown: {', '.join(sorted(done - known)) or 'nothing'}). Install that version or a"
             " newer one; an older one would lose what it does not know."
-        )
-
-
-def _refuse_backup(connection: sqlite3.Connection) -> None:
-    """Its channels would go on with numbers that clients have seen already."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
-        return
-    if _meta(connection, BACKUP_KEY) is not None:
-        raise CannotStart(
-            f"{DATABASE} is a backup that was copied here by hand: served as it is, it would give"
-            " numbers a second time. Give its channels new epochs: pushctl restore --adopt"
         )
 
 

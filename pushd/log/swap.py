@@ -12,9 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from pushd.errors import CannotStart
 from pushd.log.store import DATABASE
 from pushd.log.tools.files import give_to_owner_of, sync_directory, sync_file
+
+_logger = structlog.get_logger("pushd.log")
 
 _NEXT: Final = f"{DATABASE}.next-"
 _PREPARED: Final = f"{DATABASE}.restoring"
@@ -59,6 +63,18 @@ def finish(directory: Path) -> Path | None:
         new.rename(directory / DATABASE)
         sync_directory(directory)
     return aside
+
+
+def complete(directory: Path) -> None:
+    """``finish`` for a start. Raises CannotStart."""
+    try:
+        aside = finish(directory)
+    except OSError as error:
+        raise CannotStart(
+            f"A restore into {directory} was interrupted and cannot be completed: {error}."
+        ) from error
+    if aside is not None:
+        _logger.warning("interrupted restore completed", replaced=str(aside))
 
 
 def _decided(directory: Path) -> list[Path]:
