@@ -22,12 +22,12 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"core", "settings", "logs", "metrics"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout", "notices"})
     | frozenset({"places"})
-    | frozenset({"tokens", "keysets", "keysource", "revocations"}),
+    | frozenset({"tokens", "keysets", "fetch", "keysource", "revocations"}),
     frozenset({"publish", "pull", "multianswer", "sessions", "auth", "enforcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),
     frozenset({"build", "shutdown", "reload", "server"}),
-    frozenset({"cli"}),
+    frozenset({"cli", "testing"}),
 )
 
 # Beside the layers: units that may know only these (and themselves).
@@ -50,9 +50,10 @@ ONLY_KNOWN_BY: dict[str, frozenset[str]] = {
     "hypercorn": frozenset({"web"}),
     "redis": frozenset({"cluster"}),
     "httptools": frozenset({"front"}),
-    "httpx": frozenset({"client", "keysource"}),
+    "httpx": frozenset({"client"}),
     "jwt": frozenset({"keysets"}),
     "cryptography": frozenset({"keysets"}),
+    "h11": frozenset({"fetch"}),
     "prometheus_client": frozenset({"metrics"}),
     "click": frozenset({"cli"}),
     "rich": frozenset({"cli"}),
@@ -174,9 +175,9 @@ def test_a_unit_knows_no_more_than_it_may(unit: str) -> None:
     assert [i for i in INNER if i.unit == unit and i.imported_unit not in may] == []
 
 
-def test_only_the_command_line_knows_the_client() -> None:
+def test_only_the_command_line_and_tests_know_the_client() -> None:
     users = {item.unit for item in INNER if item.imported_unit == "client"}
-    assert users <= {"client", "cli"}
+    assert users <= {"client", "cli", "testing"}
 
 
 @pytest.mark.parametrize("package", sorted(ONLY_KNOWN_BY))
