@@ -2,69 +2,44 @@
 
 from __future__ import annotations
 
-import heapq
-import time
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
-import trio
+import msgspec
+import structlog
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from pushd import __version__
-from pushd.core.permissions import ADMIN, READ, Identity, matches
-from pushd.core.pulling import parse_count
 from pushd.core.responses import problem_body
-from pushd.errors import (
-    BadRequest,
-    Forbidden,
-    MethodNotAllowed,
-    NotFound,
-    PushdError,
-    Unauthorized,
-)
+from pushd.errors import BadRequest, MethodNotAllowed, NotFound, PushdError
 from pushd.hub import Hub
 from pushd.metrics import CONTENT_TYPE
+from pushd.web.asyncapi import asyncapi
+from pushd.web.call import identify, is_local, parse_call
+from pushd.web.docs import docs_page
 from pushd.web.metrics import make_collector
-from pushd.web.pages import CONSOLE, HOME
+from pushd.web.openapi import openapi
+from pushd.web.operation import JSON, Operation
+from pushd.web.pages import console, home
+from pushd.web.table import ADMIN, PAGES, full_path
 
-MAX_PAGE = 1000
-_LOOPBACK = ("127.0.0.1", "::1")
+log = structlog.get_logger("pushd.admin")
+
+HTML: Final = "text/html; charset=utf-8"
+_METRICS: Final = next(each for each in PAGES if each.name == "metrics")
 
 
 def make_app(hub: Hub) -> QuartTrio:
     """All routes that are not hot. Every answer is one problem object when it is a refusal."""
     app = QuartTrio("pushd.web", static_folder=None)
-    prefix = hub.settings.path_prefix
-    collector = make_collector(hub)
-
-    @app.get("/")
-    async def home() -> Response:
-        return _page(HOME.replace("{{version}}", __version__))
-
-    @app.get("/console/")
-    async def console() -> Response:
-        return _page(CONSOLE)
-
-    @app.get("/console")
-    async def to_console() -> Response:
-        # The framework's own redirect would name a scheme and host, wrongly behind a proxy.
-        return Response("", status=308, headers={"Location": "/console/"})
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        if not _is_local():
-            _need(hub, READ, ADMIN)
-        return Response(collector.render(), content_type=CONTENT_TYPE)
-
-    @app.get(f"{prefix}/v1/channels")
-    async def channels() -> dict[str, Any]:
-        return await _channels(hub, _need(hub, READ, ADMIN))
-
-    @app.get(f"{prefix}/v1/stats")
-    async def stats() -> dict[str, Any]:
-        _need(hub, READ, ADMIN)
-        return _stats(hub)
+    # Answered as what they are: the framework's redirects name a host, wrongly behind a proxy.
+    app.url_map.merge_slashes = False
+    app.url_map.redirect_defaults = False
+    for operation in ADMIN:
+        _register(app, hub, operation)
+    _add_pages(app, hub)
+    _add_metrics(app, hub)
 
     @app.after_request
     async def finish(response: Response) -> Response:
@@ -79,6 +54,68 @@ def make_app(hub: Hub) -> QuartTrio:
 
     _answer_errors(app, hub)
     return app
+
+
+def _register(app: QuartTrio, hub: Hub, operation: Operation) -> None:
+    """One operation: its caller and parameters are checked before its handler runs."""
+    handler = operation.handler
+    assert handler is not None
+    answer = operation.answers[0]
+
+    async def serve(**_: str) -> Response:
+        call = await parse_call(hub, operation)
+        result = await handler(call)
+        if operation.method != "GET":
+            log.info("done", operation=operation.name, key=call.identity.key_name, **call.args)
+        if answer.type is None:
+            return Response(b"", status=answer.status)
+        body = msgspec.json.encode(result)
+        return Response(body, status=answer.status, content_type=JSON)
+
+    rule = full_path(operation, hub.settings.path_prefix).replace("{", "<").replace("}", ">")
+    app.add_url_rule(rule, operation.name, serve, methods=[operation.method])
+
+
+def _add_pages(app: QuartTrio, hub: Hub) -> None:
+    prefix = hub.settings.path_prefix
+    described = cache(lambda: openapi(prefix))
+    # Made when first asked for, then kept: they only change with the program.
+    pages: dict[str, Any] = {
+        "/": cache(lambda: home(prefix)),
+        "/console/": cache(lambda: console(prefix)),
+        "/docs": cache(lambda: docs_page(described(), prefix)),
+    }
+    documents: dict[str, Any] = {
+        "/openapi.json": cache(lambda: msgspec.json.encode(described())),
+        "/asyncapi.json": cache(lambda: msgspec.json.encode(asyncapi(prefix))),
+    }
+
+    async def show() -> Response:
+        return _page(pages[request.path]())
+
+    async def tell() -> Response:
+        return Response(documents[request.path](), content_type=JSON)
+
+    async def redirect() -> Response:
+        target = "/console/" if request.path == "/console" else "/docs"
+        return Response("", status=308, headers={"Location": target})
+
+    for path in pages:
+        app.add_url_rule(path, path, show)
+    for path in documents:
+        app.add_url_rule(path, path, tell)
+    for path in ("/console", "/docs/"):
+        app.add_url_rule(path, path, redirect, strict_slashes=True)
+
+
+def _add_metrics(app: QuartTrio, hub: Hub) -> None:
+    collector = make_collector(hub)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        if not is_local():
+            identify(hub, _METRICS)
+        return Response(collector.render(), content_type=CONTENT_TYPE)
 
 
 def _answer_errors(app: QuartTrio, hub: Hub) -> None:
@@ -123,67 +160,8 @@ def _problem(error: PushdError) -> Response:
 
 
 def _page(text: str) -> Response:
-    response = Response(text, content_type="text/html; charset=utf-8")
+    response = Response(text, content_type=HTML)
     response.headers["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
     )
     return response
-
-
-def _is_local() -> bool:
-    """Asked from this machine, and not by a proxy on it that speaks for somebody else."""
-    forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
-    return request.remote_addr in _LOOPBACK and not forwarded
-
-
-def _need(hub: Hub, *scopes: str) -> Identity:
-    """A service with one of these scopes. Raises Unauthorized, Forbidden."""
-    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not credential:
-        raise Unauthorized("This needs an API key.")
-    identity = hub.authenticator.identify(credential.strip(), time.time())
-    if not identity.scopes.intersection(scopes):
-        raise Forbidden(f"This needs a key with scope {' or '.join(scopes)}.")
-    return identity
-
-
-async def _channels(hub: Hub, identity: Identity) -> dict[str, Any]:
-    """A page of channels by name; ``?next=`` takes the ``next`` of the page before."""
-    prefix = request.args.get("prefix", "")
-    after = request.args.get("next", "")
-    limit = parse_count("limit", request.args.get("limit", "100"), MAX_PAGE)
-    # A million names take a while: looked through in a thread, so that the loop goes on.
-    found = await trio.to_thread.run_sync(
-        _names, list(hub.log.heads), prefix, after, identity.patterns, limit + 1
-    )
-    items = []
-    for name in found[:limit]:
-        head = hub.log.heads[name]
-        items.append({"channel": name, "epoch": head.epoch, "first": head.first, "head": head.seq})
-    return {"items": items, "next": found[limit - 1] if len(found) > limit else None}
-
-
-def _names(
-    names: list[str], prefix: str, after: str, patterns: tuple[str, ...], count: int
-) -> list[str]:
-    """The first ``count`` in order, of those that a key with these patterns may know of."""
-    wanted = (name for name in names if name > after and name.startswith(prefix))
-    if patterns:
-        wanted = (name for name in wanted if any(matches(each, name) for each in patterns))
-    return heapq.nsmallest(count, wanted)
-
-
-def _stats(hub: Hub) -> dict[str, Any]:
-    log = hub.log.statistics()
-    return {
-        "node": hub.node_id,
-        "version": __version__,
-        "sessions": len(hub.sessions.by_id),
-        "users": len(hub.sessions.by_user),
-        "held_polls": len(hub.pulls.held),
-        "connections": hub.connections,
-        "channels": log.channels,
-        "messages": log.messages,
-        "backlog_bytes": log.backlog_bytes,
-        "wal_bytes": log.wal_bytes,
-    }

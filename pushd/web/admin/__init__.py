@@ -1,0 +1,1 @@
+"""The operations of administrators, one module per thing that they are about."""

@@ -1,0 +1,111 @@
+"""This node: its numbers, its place among the nodes, its heartbeat check."""
+
+from __future__ import annotations
+
+import time
+
+import trio
+
+from pushd import __version__
+from pushd.core.permissions import ADMIN, READ
+from pushd.web.call import Call
+from pushd.web.operation import Answer, Operation
+from pushd.web.shapes import Checked, Cluster, NodeItem, Nodes, Stats
+
+SLICE = 500  # sessions between two checkpoints
+
+
+async def stats(call: Call) -> Stats:
+    hub = call.hub
+    log = hub.log.statistics()
+    sessions, users = len(hub.sessions.by_id), len(hub.sessions.by_user)
+    return Stats(
+        node=hub.node_id,
+        version=__version__,
+        uptime_s=max(0, int(time.time() - hub.since)),
+        ready=hub.ready,
+        sessions=sessions,
+        users=users,
+        held_polls=len(hub.pulls.held),
+        connections=hub.connections,
+        followed=len(hub.fanout.topics),
+        channels=log.channels,
+        messages=log.messages,
+        backlog_bytes=log.backlog_bytes,
+        wal_bytes=log.wal_bytes,
+        garbage=log.garbage,
+        cut_messages=log.cut_messages,
+        deleted_channels=log.deleted_channels,
+        tail_bytes=hub.tails.size,
+        loop_lag_ms=round(hub.lag_s * 1000, 3),
+        cluster=Cluster(1, sessions, users),
+    )
+
+
+async def nodes(call: Call) -> Nodes:
+    hub = call.hub
+    this = NodeItem(
+        node=hub.node_id,
+        role="owner",
+        version=__version__,
+        ready=hub.ready,
+        since=int(hub.since * 1000),
+        sessions=len(hub.sessions.by_id),
+        users=len(hub.sessions.by_user),
+        connections=hub.connections,
+        held_polls=len(hub.pulls.held),
+    )
+    return Nodes([this], None)
+
+
+async def check_heartbeats(call: Call) -> Checked:
+    """As the timing wheel does, but now, and of all sessions."""
+    hub = call.hub
+    sessions = list(hub.sessions.by_id.values())
+    reaped = 0
+    for at, session in enumerate(sessions):
+        if at % SLICE == SLICE - 1:
+            await trio.lowlevel.checkpoint()
+        if session.id not in hub.sessions.by_id:
+            continue  # ended meanwhile
+        if trio.current_time() - session.last_seen >= hub.settings.heartbeat_timeout:
+            session.expire()
+            reaped += 1
+    return Checked(len(sessions), reaped)
+
+
+OPERATIONS = (
+    Operation(
+        name="stats",
+        method="GET",
+        path="/v1/stats",
+        tag="Nodes",
+        summary="This node in numbers",
+        scopes=(READ, ADMIN),
+        answers=(Answer(200, "The numbers of this moment.", Stats),),
+        handler=stats,
+    ),
+    Operation(
+        name="nodes",
+        method="GET",
+        path="/v1/nodes",
+        tag="Nodes",
+        summary="All nodes",
+        help="There is one: this one. It owns the log.",
+        scopes=(READ, ADMIN),
+        answers=(Answer(200, "The nodes.", Nodes),),
+        handler=nodes,
+    ),
+    Operation(
+        name="check_heartbeats",
+        method="POST",
+        path="/v1/heartbeat/check",
+        tag="Nodes",
+        summary="End the sessions that kept quiet for too long, now",
+        help="The server does this by itself all the time; here you need not wait for it.",
+        scopes=(ADMIN,),
+        whole=True,
+        answers=(Answer(200, "How many were looked at, and how many ended (4008).", Checked),),
+        handler=check_heartbeats,
+    ),
+)

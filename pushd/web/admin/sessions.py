@@ -1,0 +1,121 @@
+"""Live sessions: who is connected from where, and ending that."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from itertools import islice
+
+import trio
+
+from pushd.core.permissions import ADMIN, READ
+from pushd.errors import NotFound
+from pushd.sessions import Session
+from pushd.web.call import Call, page
+from pushd.web.operation import Answer, Operation
+from pushd.web.params import LIMIT, NEXT, OF_NODE, OF_USER, REASON, RECONNECT, SESSION, USER
+from pushd.web.shapes import Kicked, SessionItem, SessionPage
+
+NAMED = 50  # channels that an item names: a thousand sessions may follow a thousand each
+KICKED = 4009
+
+
+def last_seen_ms(session: Session) -> int:
+    """Sessions keep it on the clock that never jumps."""
+    return int((time.time() - (trio.current_time() - session.last_seen)) * 1000)
+
+
+def session_item(call: Call, session: Session) -> SessionItem:
+    """What the caller may know of it."""
+    channels = [name for name in session.subscriptions if call.covers(name)]
+    return SessionItem(
+        session=session.id,
+        user=session.user,
+        device=session.device,
+        transport=session.transport,
+        node=call.hub.node_id,
+        address=session.address if ADMIN in call.identity.scopes else None,
+        since=int(session.since * 1000),
+        last_seen=last_seen_ms(session),
+        following=len(channels),
+        channels=list(islice(channels, NAMED)),
+    )
+
+
+async def list_sessions(call: Call) -> SessionPage:
+    hub, args = call.hub, call.args
+    user, node, limit = args["user"], args["node"], args["limit"]
+    sessions = hub.sessions.by_id
+    if user is not None:
+        call.check_user(user)
+        sessions = hub.sessions.by_user.get(user, {})
+    if node is not None and node != hub.node_id:
+        sessions = {}
+    wanted = [
+        each.id
+        for each in sessions.values()
+        if each.id > args["next"] and call.covers_user(each.user)
+    ]
+    found, following = page(heapq.nsmallest(limit + 1, wanted), limit)
+    return SessionPage([session_item(call, sessions[each]) for each in found], following)
+
+
+def kick(call: Call, session: Session) -> None:
+    session.bye(KICKED, call.args["reason"], reconnect=call.args["reconnect"])
+
+
+async def kick_session(call: Call) -> None:
+    session = call.hub.sessions.by_id.get(call.args["session"])
+    if session is None or not call.covers_user(session.user):
+        raise NotFound("There is no such session on this node.")
+    kick(call, session)
+
+
+async def kick_user(call: Call) -> Kicked:
+    call.check_user(call.args["user"])
+    sessions = call.hub.sessions.of_user(call.args["user"])
+    for session in sessions:
+        kick(call, session)
+    return Kicked(len(sessions))
+
+
+OPERATIONS = (
+    Operation(
+        name="list_sessions",
+        method="GET",
+        path="/v1/sessions",
+        tag="Users and sessions",
+        summary="Live sessions",
+        help=f"Each item names at most {NAMED} of the channels that it follows. The address is "
+        "shown to keys with scope admin.",
+        scopes=(READ, ADMIN),
+        params=(OF_USER, OF_NODE, LIMIT, NEXT),
+        answers=(Answer(200, "A page of sessions.", SessionPage),),
+        handler=list_sessions,
+    ),
+    Operation(
+        name="kick_session",
+        method="DELETE",
+        path="/v1/sessions/{session}",
+        tag="Users and sessions",
+        summary="End one session",
+        help="The client gets a bye, and its connection is closed (4009). A token that is still "
+        "good can connect again: revoke it to keep the user out.",
+        scopes=(ADMIN,),
+        params=(SESSION, REASON, RECONNECT),
+        answers=(Answer(204, "It was told to end."),),
+        refusals=(404,),
+        handler=kick_session,
+    ),
+    Operation(
+        name="kick_user",
+        method="DELETE",
+        path="/v1/users/{user}/sessions",
+        tag="Users and sessions",
+        summary="End all sessions of a user",
+        scopes=(ADMIN,),
+        params=(USER, REASON, RECONNECT),
+        answers=(Answer(200, "How many were told to end.", Kicked),),
+        handler=kick_user,
+    ),
+)

@@ -1,0 +1,145 @@
+"""Users: who is online, how far each device is, and forgetting somebody."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from functools import partial
+from typing import NamedTuple
+
+import trio
+
+from pushd.core.names import Kind, inbox_owner, kind_of
+from pushd.core.permissions import ADMIN, READ
+from pushd.core.positions import Cursor
+from pushd.log import Head, UserMarks
+from pushd.web.admin.sessions import KICKED, last_seen_ms, session_item
+from pushd.web.call import Call, answer_of, page
+from pushd.web.operation import Answer, Operation
+from pushd.web.params import LIMIT, NEXT, ONLINE, USER
+from pushd.web.shapes import DeviceState, Erased, User, UserChannel, UserItem, UserPage
+
+
+class _Wanted(NamedTuple):
+    after: str
+    online: bool | None
+    most: int
+
+
+async def list_users(call: Call) -> UserPage:
+    """Those with a live session, and those with an inbox in the log."""
+    hub, args = call.hub, call.args
+    limit = args["limit"]
+    search = _Wanted(args["next"], args["online"], limit + 1)
+    live = set(hub.sessions.by_user)
+    channels = [] if search.online else list(hub.log.heads)
+    # A million names take a while: looked through in a thread, so that the loop goes on.
+    names = await trio.to_thread.run_sync(_search, call, search, live, channels)
+    found, following = page(names, limit)
+    return UserPage([_item(call, user) for user in found], following)
+
+
+def _search(call: Call, search: _Wanted, live: set[str], channels: list[str]) -> list[str]:
+    owners = {owner for name in channels if (owner := inbox_owner(name)) is not None}
+    known: Iterable[str] = owners - live if search.online is False else owners | live
+    wanted = (user for user in known if user > search.after and call.covers_user(user))
+    return heapq.nsmallest(search.most, wanted)
+
+
+def _item(call: Call, user: str) -> UserItem:
+    sessions = call.hub.sessions.of_user(user)
+    seen = max(map(last_seen_ms, sessions), default=None)
+    return UserItem(user, bool(sessions), len(sessions), seen)
+
+
+async def get_user(call: Call) -> User:
+    user = call.args["user"]
+    call.check_user(user)
+    found = await answer_of(partial(call.hub.log.read_user, user))
+    for inbox in call.hub.inboxes.of(user):
+        found.setdefault(inbox, UserMarks())
+    item = _item(call, user)
+    sessions = [session_item(call, each) for each in call.hub.sessions.of_user(user)]
+    heads = call.hub.log.heads
+    channels = [
+        _channel(heads[name], marks)
+        for name, marks in found.items()
+        if name in heads and call.covers(name)
+    ]
+    return User(user, item.online, item.last_seen, sessions, channels)
+
+
+def _channel(head: Head, marks: UserMarks) -> UserChannel:
+    known = marks.read is not None or kind_of(head.channel) is Kind.USER
+    return UserChannel(
+        channel=head.channel,
+        epoch=head.epoch,
+        first=head.first,
+        head=head.seq,
+        read=None if marks.read is None else str(marks.read),
+        unread=_beyond(marks.read, head) if known else None,
+        devices=[
+            DeviceState(device, str(cursor), _beyond(cursor, head))
+            for device, cursor in sorted(marks.delivered.items())
+        ],
+    )
+
+
+def _beyond(cursor: Cursor | None, head: Head) -> int:
+    """How many retained messages come after it; one of another life is before them all."""
+    at = cursor.seq if cursor is not None and cursor.epoch == head.epoch else 0
+    return head.seq - max(at, head.first - 1)
+
+
+async def erase(call: Call) -> Erased:
+    """Sessions go first: they would have new cursors recorded."""
+    user = call.args["user"]
+    sessions = call.hub.sessions.of_user(user)
+    for session in sessions:
+        session.bye(KICKED, "erased")
+    inboxes = await answer_of(partial(call.hub.log.erase_user, user))
+    return Erased(sorted(inboxes), len(sessions))
+
+
+OPERATIONS = (
+    Operation(
+        name="list_users",
+        method="GET",
+        path="/v1/users",
+        tag="Users and sessions",
+        summary="Users, online or not",
+        help="Users with a live session, and users with an inbox in the log.",
+        scopes=(READ, ADMIN),
+        params=(ONLINE, LIMIT, NEXT),
+        answers=(Answer(200, "A page of users by name.", UserPage),),
+        handler=list_users,
+    ),
+    Operation(
+        name="get_user",
+        method="GET",
+        path="/v1/users/{user}",
+        tag="Users and sessions",
+        summary="One user: sessions, cursors, lag, unread",
+        help="A user that nothing is known of is no error: users belong to your application.",
+        scopes=(READ, ADMIN),
+        params=(USER,),
+        answers=(Answer(200, "What is known of the user.", User),),
+        handler=get_user,
+    ),
+    Operation(
+        name="erase_user",
+        method="DELETE",
+        path="/v1/users/{user}",
+        tag="Users and sessions",
+        summary="Erase a user",
+        help="Deletes the user's inboxes with all that is in them, cursors, read marks and "
+        "devices, and ends the sessions. Messages that the user sent elsewhere stay, as do "
+        "revocations. Whoever has a good token can come again: revoke the user first.",
+        scopes=(ADMIN,),
+        whole=True,
+        params=(USER,),
+        answers=(Answer(200, "What was deleted.", Erased),),
+        refusals=(507,),
+        handler=erase,
+    ),
+)

@@ -1,0 +1,163 @@
+"""The page /docs: the description of the API for people, made from what programs get."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from pushd.core.positions import MAX_SEQ
+from pushd.web.operation import JSON, Operation, Param
+from pushd.web.pages import document
+from pushd.web.schematext import shape
+from pushd.web.table import OPERATIONS, full_path
+
+STYLE = """
+.page { max-width: 78rem; margin: 0 auto; padding: 0 1.25rem; }
+.page main { max-width: none; margin: 0; padding: 2.5rem 0 4rem; min-width: 0; }
+nav { padding: 1.25rem 0 0; font-size: .92rem; }
+nav ul { list-style: none; margin: 0; padding: 0; }
+nav > ul > li { display: inline-block; margin: 0 .9rem .4rem 0; } nav ul ul { display: none; }
+nav a { text-decoration: none; } nav a:hover { text-decoration: underline; }
+nav ul ul a { color: var(--quiet); }
+@media (min-width: 62rem) {
+  .page { display: grid; grid-template-columns: 15rem minmax(0, 46rem); gap: 3.5rem;
+    justify-content: center; }
+  nav { position: sticky; top: 0; height: 100vh; overflow-y: auto; padding: 2.75rem 0; }
+  nav > ul > li { display: block; margin: 0 0 1rem; font-weight: 600; }
+  nav ul ul { display: block; font-weight: 400; line-height: 1.75; }
+}
+details { border: 1px solid var(--line); border-radius: 8px; background: var(--card);
+  margin: .6rem 0; }
+summary { cursor: pointer; padding: .65rem .9rem; display: grid; list-style: none;
+  grid-template-columns: 4rem minmax(0, 1fr); gap: 0 .5rem; align-items: baseline; }
+summary::-webkit-details-marker { display: none; }
+summary .quiet { grid-column: 2; font-size: .93rem; }
+details[open] summary { border-bottom: 1px solid var(--line); }
+details > div { padding: .5rem .9rem .9rem; }
+h3 { font-size: .78rem; text-transform: uppercase; letter-spacing: .06em; color: var(--quiet);
+  margin: 1.1rem 0 .3rem; }
+dl { margin: 0; } dt { margin-top: .4rem; } dd { margin: 0 0 0 1rem; }
+.tag { font-size: .8rem; color: var(--quiet); }
+"""
+
+
+def docs_page(document_: dict[str, Any], prefix: str) -> str:
+    """``document_``: the OpenAPI description."""
+    components = document_["components"]["schemas"]
+    tags = dict.fromkeys(operation.tag for operation in OPERATIONS)
+    sections = []
+    for tag in tags:
+        of_tag = [operation for operation in OPERATIONS if operation.tag == tag]
+        inside = "".join(_operation(each, document_, components, prefix) for each in of_tag)
+        sections.append(f'<h2 id="{_anchor(tag)}">{escape(tag)}</h2>{inside}')
+    info = document_["info"]
+    about = escape(info["description"])
+    for word in ("items", "next", "code"):
+        about = about.replace(f"`{word}`", f"<code>{word}</code>")
+    return document(
+        "pushd reference",
+        f"""<div class="page">{_navigation(tags)}<main><h1>pushd reference</h1>
+<p class="quiet">Version {escape(info["version"])} · <a href="/openapi.json">OpenAPI</a> ·
+<a href="/asyncapi.json">AsyncAPI</a> (the frames) · <a href="/">Home</a></p><p>{about}</p>
+{"".join(sections)}{_problems()}</main></div>""",
+        STYLE,
+    )
+
+
+def _anchor(tag: str) -> str:
+    return tag.lower().replace(" ", "-")
+
+
+def _navigation(tags: dict[str, None]) -> str:
+    rows = []
+    for tag in tags:
+        inside = "".join(
+            f'<li><a href="#{each.name}">{escape(each.name.replace("_", " "))}</a></li>'
+            for each in OPERATIONS
+            if each.tag == tag
+        )
+        rows.append(f'<li><a href="#{_anchor(tag)}">{escape(tag)}</a><ul>{inside}</ul></li>')
+    return f'<nav aria-label="Contents"><ul>{"".join(rows)}</ul></nav>'
+
+
+def _operation(
+    operation: Operation, document_: dict[str, Any], components: dict[str, Any], prefix: str
+) -> str:
+    path = full_path(operation, prefix)
+    described = document_["paths"][path][operation.method.lower()]
+    parts = [f"<p>{escape(described['description'])}</p>" if "description" in described else ""]
+    if operation.params:
+        rows = "".join(_parameter(each) for each in operation.params)
+        parts.append(f"<h3>Parameters</h3><dl>{rows}</dl>")
+    if operation.body is not None:
+        schema = described["requestBody"]["content"][JSON]["schema"]
+        parts.append(f"<h3>Body</h3><pre>{escape(shape(schema, components))}</pre>")
+    for answer in operation.answers:
+        parts.append(f"<h3>{answer.status}</h3><p>{escape(answer.help)}</p>")
+        content = described["responses"][str(answer.status)].get("content", {})
+        if answer.type not in (None, str, dict):
+            text = shape(content[answer.media]["schema"], components)
+            parts.append(f"<pre>{escape(text)}</pre>")
+    refused = ", ".join(map(str, operation.statuses))
+    parts.append(f"<h3>Refusals</h3><p>{refused}</p>")
+    parts.append(f"<h3>Try it</h3><pre>{escape(_curl(operation, path))}</pre>")
+    method = operation.method
+    return (
+        f'<details id="{operation.name}"><summary><span class="m {method}">{method}</span>'
+        f'<code>{escape(path)}</code><span class="quiet">{escape(operation.summary)}</span>'
+        f"</summary><div>{''.join(parts)}</div></details>"
+    )
+
+
+def _parameter(param: Param) -> str:
+    need = "needed" if param.required else _default(param)
+    return (
+        f'<dt><code>{escape(param.name)}</code> <span class="tag">{_range(param)}{need}</span></dt>'
+        f"<dd>{escape(param.help)}</dd>"
+    )
+
+
+def _default(param: Param) -> str:
+    if param.default in (None, ""):
+        return "optional"
+    shown = str(param.default).lower() if isinstance(param.default, bool) else param.default
+    return f"default {escape(str(shown))}"
+
+
+def _range(param: Param) -> str:
+    kind = param.schema["type"]
+    if kind == "integer":
+        most = param.schema["maximum"]
+        return f"{param.schema['minimum']} to {'2^53−1' if most == MAX_SEQ else most}, "
+    return "true or false, " if kind == "boolean" else ""
+
+
+def _curl(operation: Operation, path: str) -> str:
+    for param in operation.params:
+        path = path.replace(f"{{{param.name}}}", param.example or param.name.upper())
+    words = ["curl"]
+    if operation.method not in ("GET", "POST"):
+        words.append(f"-X {operation.method}")
+    if operation.method == "POST" and operation.body is None:
+        words.append("-X POST")
+    if operation.who != "open":
+        words.append('-H "Authorization: Bearer $KEY"')
+    if operation.body is not None:
+        words.append(f"-H 'Content-Type: {JSON}' -d '{operation.body.example}'")
+    words.append(f'"http://localhost:8080{path}"')
+    return " \\\n  ".join(
+        [
+            " ".join(words[:1]) + (" " + words[1] if len(words) > 2 else ""),
+            *words[2 if len(words) > 2 else 1 :],
+        ]
+    )
+
+
+def _problems() -> str:
+    return """<h2 id="problems">Refusals</h2><p>Every refusal is a problem object; the
+<code>code</code> is stable, the <code>cure</code> says what to do.</p><pre>{
+  "type": "about:blank", "title": "Not Found", "status": 404,
+  "code": "not_found",
+  "detail": "There is no such session on this node.",
+  "cure": "Check the path; docs/protocol.md lists them all."
+}</pre>"""

@@ -1,0 +1,112 @@
+"""What goes over the WebSocket from the server, as types: for the description and its test.
+
+The frames themselves are made where they arise, as bytes; core/frames.py has the client's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pushd.web.hot import Stored
+
+
+class Head(msgspec.Struct):
+    """Where a channel is. ``reset``: the cursor that was given cannot be gone on from."""
+
+    epoch: str
+    first: int
+    head: int
+    delivered: str | None
+    read: str | None
+    reset: dict[str, Any] = {}
+    error: dict[str, Any] = {}
+
+
+class Denied(msgspec.Struct):
+    channel: str
+    code: str
+
+
+class PullAdvice(msgspec.Struct):
+    interval_s: float
+    jitter_ms: int
+
+
+class Hello(msgspec.Struct, tag="hello"):
+    """Comes before every hint."""
+
+    session: str
+    user: str | None
+    device: str | None
+    node: str
+    heads: dict[str, Head]
+    denied: list[Denied]
+    more: bool
+    heartbeat_s: float
+    pull: PullAdvice
+
+
+class Hint(msgspec.Struct, tag="hint"):
+    """A channel is at this seq: pull."""
+
+    channel: str
+    epoch: str
+    seq: int
+    jitter_ms: int = 0
+
+
+class Subscribed(msgspec.Struct, tag="subscribed"):
+    heads: dict[str, Head]
+    denied: list[Denied]
+
+
+class Unsubscribed(msgspec.Struct, tag="unsubscribed"):
+    channels: list[str]
+
+
+class Pong(msgspec.Struct, tag="pong"):
+    pass
+
+
+class Refreshed(msgspec.Struct, tag="refreshed"):
+    """The new token holds. ``expires``: Unix seconds."""
+
+    expires: float | None
+
+
+class Published(msgspec.Struct, tag="published"):
+    results: list[Stored]
+    id: str | None = None
+
+
+class ReadMark(msgspec.Struct, tag="read"):
+    """Another device of the user has read so far."""
+
+    channel: str
+    cursor: str
+
+
+class Error(msgspec.Struct, tag="error"):
+    """What a frame of the client led to. Resets bring epoch, first, head, skipped, resume."""
+
+    code: str
+    detail: str
+    id: str = ""
+    channel: str = ""
+    retry_after_ms: int = 0
+
+
+class Bye(msgspec.Struct, tag="bye"):
+    """Comes before every close that the server begins."""
+
+    code: int
+    reason: str
+    reconnect: bool
+    retry_after_ms: int
+
+
+ServerFrame = (
+    Hello | Hint | Subscribed | Unsubscribed | Pong | Refreshed | Published | ReadMark | Error | Bye
+)

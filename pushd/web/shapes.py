@@ -1,0 +1,240 @@
+"""Bodies and answers of the operations that are not hot. All times are ms since 1970."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from pushd.core.positions import MAX_SEQ
+
+Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+
+
+class Cluster(msgspec.Struct):
+    """All nodes together."""
+
+    nodes: int
+    sessions: int
+    users: int
+
+
+class Stats(msgspec.Struct):
+    """This node in numbers."""
+
+    node: str
+    version: str
+    uptime_s: int
+    ready: bool
+    sessions: int
+    users: int
+    held_polls: int
+    connections: int
+    followed: int
+    channels: int
+    messages: int
+    backlog_bytes: int
+    wal_bytes: int
+    garbage: int
+    cut_messages: int
+    deleted_channels: int
+    tail_bytes: int
+    loop_lag_ms: float
+    cluster: Cluster
+
+
+class NodeItem(msgspec.Struct):
+    """A node. ``role``: the owner writes the log."""
+
+    node: str
+    role: str
+    version: str
+    ready: bool
+    since: int
+    sessions: int
+    users: int
+    connections: int
+    held_polls: int
+
+
+class Nodes(msgspec.Struct):
+    items: list[NodeItem]
+    next: str | None
+
+
+class SessionItem(msgspec.Struct):
+    """A live connection. ``channels``: the first of those that it follows; ``following``: how many.
+
+    ``user`` null: a service. ``address`` null: the key lacks scope admin.
+    """
+
+    session: str
+    user: str | None
+    device: str | None
+    transport: str
+    node: str
+    address: str | None
+    since: int
+    last_seen: int
+    following: int
+    channels: list[str]
+
+
+class SessionPage(msgspec.Struct):
+    items: list[SessionItem]
+    next: str | None
+
+
+class UserItem(msgspec.Struct):
+    """``sessions``: how many. ``last_seen`` null: not since this node started."""
+
+    user: str
+    online: bool
+    sessions: int
+    last_seen: int | None
+
+
+class UserPage(msgspec.Struct):
+    items: list[UserItem]
+    next: str | None
+
+
+class DeviceState(msgspec.Struct):
+    """How far a device has been given a channel; ``lag``: how many messages it still lacks."""
+
+    device: str
+    delivered: str
+    lag: int
+
+
+class UserChannel(msgspec.Struct):
+    """``unread`` null: no message of it was ever marked as read, and it is no inbox."""
+
+    channel: str
+    epoch: str
+    first: int
+    head: int
+    read: str | None
+    unread: int | None
+    devices: list[DeviceState]
+
+
+class User(msgspec.Struct):
+    """One user: live sessions, and how far each device is in each channel."""
+
+    user: str
+    online: bool
+    last_seen: int | None
+    sessions: list[SessionItem]
+    channels: list[UserChannel]
+
+
+class Erased(msgspec.Struct):
+    """The inboxes that were deleted, and how many sessions were ended."""
+
+    inboxes: list[str]
+    kicked: int
+
+
+class Kicked(msgspec.Struct):
+    kicked: int
+
+
+class Checked(msgspec.Struct):
+    """Sessions looked at, and those of them that were ended because they kept quiet."""
+
+    checked: int
+    reaped: int
+
+
+class ChannelItem(msgspec.Struct):
+    channel: str
+    epoch: str
+    first: int
+    head: int
+
+
+class ChannelPage(msgspec.Struct):
+    items: list[ChannelItem]
+    next: str | None
+
+
+class Rules(msgspec.Struct):
+    """What the settings say of the channel's namespace; null: no bound."""
+
+    public: bool
+    ephemeral: bool
+    publish: str
+    retention_age_s: float | None
+    retention_messages: int | None
+    retention_bytes: int | None
+
+
+class Channel(msgspec.Struct):
+    """``at``: of the newest message. ``followers``: sessions of this node that get its hints."""
+
+    channel: str
+    epoch: str
+    first: int
+    head: int
+    messages: int
+    bytes: int
+    at: int
+    followers: int
+    rules: Rules
+
+
+class TrimBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Messages before this seq go; head + 1 takes all there are."""
+
+    before: Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+
+
+class Receipt(msgspec.Struct):
+    """One user: the devices that have it with their cursors, and the read mark if it is read."""
+
+    user: str
+    delivered: dict[str, str]
+    read: str | None
+
+
+class ReceiptPage(msgspec.Struct):
+    channel: str
+    epoch: str
+    seq: int
+    items: list[Receipt]
+    next: str | None
+
+
+class RevocationBody(msgspec.Struct, forbid_unknown_fields=True):
+    """``user`` or ``jti``. ``until``: when no such token is valid any more; left out: 30 days."""
+
+    user: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    jti: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
+    until: Time | None = None
+
+
+class RevocationItem(msgspec.Struct, omit_defaults=True):
+    """``at``: when it was revoked."""
+
+    at: int
+    until: int
+    user: str | None = None
+    jti: str | None = None
+
+
+class RevocationPage(msgspec.Struct):
+    items: list[RevocationItem]
+    next: str | None
+
+
+class Problem(msgspec.Struct):
+    """A refusal (RFC 9457). ``code`` is stable; ``cure`` says what to do."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    cure: str
+    retry_after_ms: int | None = None
