@@ -7,24 +7,18 @@ seconds happen, nor have it last longer than five.
 from __future__ import annotations
 
 import random
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 import trio
 
-from pushd import __version__
 from pushd.errors import BadSetting
+from pushd.fetch import fetch
 from pushd.keysets import MAX_JWKS_BYTES, KeySet, ReadyKey, parse_jwks
 
-FETCH_S = 5.0
 RETRY_S = 30.0  # after a failure
 ASK_S = 10.0  # between two fetches that unknown kids caused
 EARLIER = 0.1  # so that nodes do not come in step
@@ -134,7 +128,7 @@ async def _read(place: Place) -> bytes:
     if place.file is not None:
         return await trio.to_thread.run_sync(read_file, place.file)
     assert place.url is not None
-    return await fetch(place.url)
+    return await fetch(place.url, MAX_JWKS_BYTES)
 
 
 def read_file(path: Path) -> bytes:
@@ -144,61 +138,6 @@ def read_file(path: Path) -> bytes:
             return file.read(MAX_JWKS_BYTES + 1)
     except OSError as error:
         raise BadSetting(str(error.strerror)) from None
-
-
-async def fetch(url: str) -> bytes:
-    """The body at ``url``: one plain answer 200, no redirect, no proxy, no compression.
-
-    Raises BadSetting when it is not to be had, is too large, or takes longer than ``FETCH_S``.
-    """
-    with trio.move_on_after(FETCH_S) as scope:
-        httpx, context = await trio.to_thread.run_sync(_client_parts)
-        try:
-            return await _get(httpx, context, url)
-        except httpx.HTTPError as error:
-            # Of foreign errors the kind and what the system says; an answer is not quoted.
-            raise BadSetting(f"{_host(url)}: {type(error).__name__}") from None
-    assert scope.cancelled_caught
-    raise BadSetting(f"{_host(url)}: no whole answer within {FETCH_S:g} s")
-
-
-async def _get(httpx: Any, context: ssl.SSLContext, url: str) -> bytes:
-    headers = {
-        "Accept": "application/jwk-set+json, application/json",
-        "Accept-Encoding": "identity",
-        "User-Agent": f"pushd/{__version__}",
-    }
-    # trust_env would take proxies and credentials (.netrc) from wherever the process runs.
-    async with (
-        httpx.AsyncClient(
-            verify=context, trust_env=False, follow_redirects=False, timeout=FETCH_S
-        ) as client,
-        client.stream("GET", url, headers=headers) as response,
-    ):
-        if response.status_code != 200:
-            more = "; redirects are not followed" if response.is_redirect else ""
-            raise BadSetting(f"{_host(url)}: status {response.status_code}{more}")
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise BadSetting(f"{_host(url)}: the answer is compressed")
-        body = b""
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > MAX_JWKS_BYTES:
-                raise BadSetting(f"{_host(url)}: more than {MAX_JWKS_BYTES} bytes")
-        return body
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc
-
-
-@cache
-def _client_parts() -> tuple[Any, ssl.SSLContext]:
-    """Loaded in a thread and only by who needs it: a tenth of a second, some megabytes.
-
-    The system's certificates, so that an organisation's own are known here as elsewhere.
-    """
-    return import_module("httpx"), ssl.create_default_context()
 
 
 class Sources:
