@@ -1,4 +1,4 @@
-"""``pushctl restore``: a backup in the place of the log; or new epochs for the one that is there."""
+"""``pushctl restore``: a backup in the place of the log, or new epochs for what is there."""
 
 from __future__ import annotations
 

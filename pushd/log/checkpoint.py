@@ -28,6 +28,7 @@ class Checkpointer:
         self._store = store
         self._pages = 0.0
         self._due = float(PAGES)
+        self._restart_at = float(RESTART_PAGES)
         self._guessed = 0
         # Pages really written for each that was guessed.
         self._scale = 1.0
@@ -40,11 +41,13 @@ class Checkpointer:
         """Raises sqlite3.Error when the disk cannot be trusted; a full disk only postpones."""
         if self._pages < self._due:
             return
-        if self._pages < RESTART_PAGES:
+        if self._pages < self._restart_at:
             self._run("PASSIVE")
             return
         with self._store.patience(RESTART_WAIT_MS):
             self._run("RESTART")
+        # In vain: it is a long read (a backup), for which nobody shall wait again and again.
+        self._restart_at = max(float(RESTART_PAGES), 2 * self._pages)
 
     def run_last(self) -> None:
         self._run("TRUNCATE")
