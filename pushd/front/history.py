@@ -64,17 +64,17 @@ class History:
 
         def done(messages: list[bytes] | PushdError) -> None:
             changed = (
-                hub.log.heads.get(self._channel) is not head
-                or head.redactions != redactions
-                or head.first > after + 1
+                hub.log.heads.get(self._channel) is not head or head.redactions != redactions
             )
             try:
-                if changed or isinstance(messages, MissingMessages):
+                if changed or isinstance(messages, MissingMessages) or upto < head.first:
                     self._again()
                 elif isinstance(messages, PushdError):
                     self._connection.refuse(messages)
                 else:
-                    self._respond(Position(head.epoch, head.first, head.seq), upto, messages)
+                    at = Position(head.epoch, head.first, head.seq)
+                    # What was trimmed meanwhile is left out.
+                    self._respond(at, upto, messages[-(upto - head.first + 1) :])
             except PushdError as error:
                 self._connection.refuse(error)
 
