@@ -89,6 +89,6 @@ class HandoverStream(trio.abc.Stream):
             self._out.abort()
 
     async def aclose(self) -> None:
-        self._out.abort()
+        self._out.finish()
         self.drained()
         await trio.lowlevel.checkpoint()

@@ -100,6 +100,15 @@ class Outgoing:
             self.sock.shutdown(socket.SHUT_RDWR)
         self.on_drained()  # whoever waits for the socket must learn that it is over
 
+    def finish(self) -> None:
+        """Nothing more will be written; what was sent still arrives. The owner reads the rest."""
+        if self.closed:
+            return
+        self.closed = self.hold = True
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+        self.on_drained()
+
     def release(self) -> None:
         """The owner has ended: drop what is kept and close the socket, waking its waiters."""
         self.closed = self.hold = True

@@ -18,6 +18,7 @@ from pushd.core.responses import CLOSE, CONTINUE, head_of, splice
 from pushd.errors import PushdError
 from pushd.front.caller import Caller
 from pushd.front.greetings import Greetings
+from pushd.front.lingering import read_away
 from pushd.front.patience import Patience
 from pushd.front.repeat import Repeats
 from pushd.front.request import Request, RequestReader
@@ -101,6 +102,8 @@ class HttpConnection:
             self._patience.end()
             if self.handover is not None and not self.out.closed:
                 await self.handover(self)
+                self.out.finish()
+                await read_away(self.sock)
         finally:
             self._patience.end()
             if self.waiting is not None:

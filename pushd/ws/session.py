@@ -19,7 +19,6 @@ from pushd.ws.frames import FrameHandlers
 if TYPE_CHECKING:
     from pushd.front.connection import HttpConnection
 
-MAX_FRAGMENTS = 1024
 CLOSE_S = 5.0  # for the peer to answer a close, and the least that a bye takes to arrive
 
 log = structlog.get_logger("pushd.ws")
@@ -113,9 +112,6 @@ class WebSocketSession(LiveSession):
     def _heard(self) -> None:
         self.last_seen = trio.current_time()
         self.pinged = False
-        # The library bounds a message's bytes, not its fragments, and empty ones have none.
-        if len(self._websocket._message_parts) > MAX_FRAGMENTS:
-            self.bye(1009, "too many fragments")
 
     def next_deadline(self) -> float:
         """At the ping, the reaping, or the token's end."""
