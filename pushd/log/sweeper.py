@@ -98,15 +98,18 @@ class Sweeper:
 
         Raises sqlite3.Error; after the rollback call ``failed()``.
         """
-        ends = time.perf_counter() + BUDGET_S
         self._effects, self._forgotten, self._swept, self._purged = [], [], 0, 0
         jobs = deque(self._jobs)
         with self._store.transaction():
+            ends = time.perf_counter() + BUDGET_S
             touched = self._sweep(ends)
-            while jobs and time.perf_counter() < ends:
+            # However late it is: each slice does something of both.
+            while jobs:
                 job = jobs.popleft()
                 if not job():
                     jobs.append(job)
+                if time.perf_counter() > ends:
+                    break
         for garbage, done in touched.items():
             # Others come first next time.
             del self.garbage[garbage.log_id]
@@ -134,11 +137,13 @@ class Sweeper:
         """Turns among those that wait, so that a huge one does not hold up all others."""
         touched: dict[Garbage, bool] = {}
         turns = deque(islice(self.garbage.values(), CHUNK))
-        while turns and time.perf_counter() < ends:
+        while turns:
             garbage = turns.popleft()
             touched[garbage] = done = self._sweep_some(garbage)
             if not done:
                 turns.append(garbage)
+            if time.perf_counter() > ends:
+                break
         return touched
 
     def _sweep_some(self, garbage: Garbage) -> bool:

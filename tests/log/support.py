@@ -115,9 +115,16 @@ async def redact(log: Log, channel: str, seq: int) -> Position:
 
 
 async def swept(log: Log) -> None:
-    """Until nothing waits to be swept. Asks for something meanwhile, so that the loop is told."""
+    """Until nothing waits to be swept, and the loop has been told of it."""
+    await idle(log)
     while log.statistics().garbage:
-        await marks(log, "nobody", None)
+        await idle(log)
+    await idle(log)
+
+
+async def idle(log: Log) -> None:
+    """The writer has done, and the loop heard, all that was asked for until now."""
+    await outcome(lambda done: log.delete("no such channel", done))
 
 
 def on_disk(directory: Path, channel: str | None = None) -> list[Any]:

@@ -1,0 +1,291 @@
+"""What is kept by age, number and bytes; and that a clock that jumps removes nothing."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pushd.core.namespaces import Retention
+from pushd.log import Change, Log, changes, retention
+from pushd.log.requests import MESSAGE_OVERHEAD, Head
+from pushd.log.retention import ClockGuard, RetentionService
+from tests.log.invariants import check
+from tests.log.support import OPTIONS, append, entry, on_disk, opened, outcome, read, swept, trim
+
+
+async def go_round(log: Log, keep: Retention, now_s: float | None = None) -> None:
+    log.retention = lambda _: keep
+    await log._make_retention()._go_round(now_s)
+
+
+class Writing:
+    """Messages at times of our own: the writer is told them instead of the wall clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1_000_000.0
+        monkeypatch.setattr("time.time_ns", lambda: int(self.now_s * 1e9))
+
+    async def write(self, log: Log, *sizes: int, channel: str = "c", step_s: float = 1.0) -> None:
+        for size in sizes:
+            self.now_s += step_s
+            await append(log, entry(channel, "x" * (size - 2)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(2, 300), min_size=1, max_size=40),
+    age=st.none() | st.integers(0, 45),
+    most=st.none() | st.integers(1, 45),
+    size=st.none() | st.integers(1, 8000),
+    cut=st.integers(0, 20),
+    look_at=st.sampled_from([3, 1000]),
+)
+def test_the_newest_that_fit_are_kept(
+    sizes: list[int], age: int | None, most: int | None, size: int | None, cut: int, look_at: int
+) -> None:
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(changes, "LOOK_AT", look_at)
+        trio.run(keeps, Path(directory), Writing(patch), sizes, Retention(age, most, size), cut)
+
+
+async def keeps(
+    directory: Path, clock: Writing, sizes: list[int], keep: Retention, cut: int
+) -> None:
+    async with opened(directory) as log:
+        await clock.write(log, *sizes)
+        # Not swept yet when retention comes.
+        await trim(log, "c", min(cut, len(sizes)))
+        for _ in range(20):
+            await go_round(log, keep, clock.now_s)
+            await swept(log)
+        first = expected_first(sizes, keep, max(cut and min(cut, len(sizes)), 1))
+        head = log.heads["c"]
+        assert (head.first, head.seq) == (first, len(sizes))
+        assert head.bytes == sum(size + MESSAGE_OVERHEAD for size in sizes[first - 1 :])
+        assert on_disk(directory, "c") == list(range(first, len(sizes) + 1))
+    check(directory)
+
+
+def expected_first(sizes: list[int], keep: Retention, first: int) -> int:
+    """One message a second, the last one now."""
+    head = len(sizes)
+    if keep.messages is not None:
+        first = max(first, head + 1 - keep.messages)
+    if keep.age_s is not None:
+        first = max(first, head - int(keep.age_s))
+    if keep.bytes is not None:
+        while first < head and sum(sizes[first - 1 :]) + 64 * (head + 1 - first) > keep.bytes:
+            first += 1
+    return first
+
+
+async def test_all_may_be_too_old_and_the_channel_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Writing(monkeypatch)
+    heard: list[Change] = []
+    keep = Retention(10.0, None, None)
+    async with opened(tmp_path) as log:
+        log.on_change = heard.extend
+        await clock.write(log, 5, 5, 5)
+        await go_round(log, keep, clock.now_s + 8)
+        assert heard == []
+        await go_round(log, keep, clock.now_s + 100)
+        assert heard == [Change("c", log.heads["c"])]
+        await go_round(log, keep, clock.now_s + 100)
+        assert len(heard) == 1
+        await clock.write(log, 5)
+        assert (log.heads["c"].first, log.heads["c"].seq) == (4, 4)
+        await go_round(log, keep, clock.now_s + 9)
+        assert len(await read(log, "c", after=3)) == 1
+
+
+async def test_every_namespace_has_its_own_bounds(tmp_path: Path) -> None:
+    async with opened(tmp_path) as log:
+        for channel in ("a:x", "b:x", "c:x"):
+            await append(log, *(entry(channel) for _ in range(9)))
+        keep = {"a": Retention(None, 3, None), "b": Retention(None, 5, None)}
+        log.retention = lambda channel: keep.get(channel[0], retention.UNBOUNDED)
+        await log._make_retention()._go_round(None)
+        assert {name: head.first for name, head in log.heads.items()} == {
+            "a:x": 7,
+            "b:x": 5,
+            "c:x": 1,
+        }
+
+
+async def test_more_channels_than_one_request_may_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the writer comes to one of them at a time."""
+    monkeypatch.setattr(changes, "BUDGET_S", 0.0)
+    monkeypatch.setattr(retention, "SLICE", 50)
+    monkeypatch.setattr(retention, "REST_S", 0.0)
+    async with opened(tmp_path) as log:
+        await append(log, *(entry(f"c{number % 120}") for number in range(240)))
+        await outcome(lambda done: log.delete("c7", done))
+        await go_round(log, Retention(None, 1, None))
+        assert {head.first for head in log.heads.values()} == {2}
+        assert len(log._live.ring) == len(log.heads) == 119
+
+
+async def test_what_needs_nothing_asks_nothing_of_the_writer() -> None:
+    """Of many channels only heads are looked at, each once a round; the ring loses no one."""
+    asked: list[Any] = []
+    looked: list[str] = []
+
+    heads = {f"c{n}": Head(f"c{n}", n, "e", 5, 1, 9_000, n, 500, 5_000) for n in range(3_000)}
+    live = retention.Live()
+    live.load(heads, {})
+
+    def rules(channel: str) -> Retention:
+        looked.append(channel)
+        return Retention(10.0, 5, 500)
+
+    service = RetentionService(live, 60.0, rules, asked.append, asked.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "REST_S", 0.0)
+        await service._go_round(15.0)
+        assert (asked, looked) == ([], list(heads))
+        await service._go_round(None)
+    assert [head.channel for head in live.ring] == list(heads)
+
+
+async def test_the_service_runs_with_the_log(tmp_path: Path) -> None:
+    options = replace(OPTIONS, retention_interval_s=0.01)
+    told = trio.Event()
+    log = Log(tmp_path, options)
+    log.retention = lambda _: Retention(None, 2, None)
+    log.on_change = lambda _: told.set()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(log.run)
+        await append(log, *(entry("news", number) for number in range(5)))
+        await told.wait()
+        while log.heads["news"].first < 4:
+            await read(log, "news", after=4)
+        log.close()
+
+
+async def test_a_rule_that_fails_does_not_end_the_service(
+    tmp_path: Path, logged: list[dict[str, Any]]
+) -> None:
+    log = Log(tmp_path, replace(OPTIONS, retention_interval_s=0.01))
+    fails = [True, True]
+
+    def rules(_: str) -> Retention:
+        if fails:
+            fails.pop()
+            raise RuntimeError("a bug")
+        return Retention(None, 1, None)
+
+    log.retention = rules
+    async with trio.open_nursery() as nursery:
+        await nursery.start(log.run)
+        await append(log, entry("news"), entry("news"))
+        while log.heads["news"].first < 2:
+            await read(log, "news", after=1)
+        log.close()
+    assert [one["event"] for one in logged].count("retention failed") == 2
+
+
+# Clocks
+
+MINUTE, HOUR, YEAR = 60.0, 3_600.0, 365 * 86_400.0
+
+
+class Clocks:
+    def __init__(self) -> None:
+        self.wall, self.steady = 1e9, 500.0
+        self.guard = ClockGuard(lambda: self.wall, lambda: self.steady)
+
+    def pass_(self, seconds: float, jump: float = 0.0) -> bool:
+        self.wall += seconds + jump
+        self.steady += seconds
+        now = self.guard.look()
+        assert now in (None, self.wall)
+        return now is not None
+
+
+def test_clocks_that_go_alike_are_believed() -> None:
+    clocks = Clocks()
+    for _ in range(1000):
+        # Slewed, or looked at late: less than a minute at a time, however much in sum.
+        assert clocks.pass_(MINUTE, 30.0)
+    assert clocks.pass_(YEAR)
+    assert clocks.pass_(MINUTE, -30.0)
+
+
+@pytest.mark.parametrize("jump", [YEAR, -YEAR, 61.0, -61.0])
+def test_a_jump_is_not_believed_until_it_is_taken_back(jump: float) -> None:
+    clocks = Clocks()
+    assert clocks.pass_(MINUTE)
+    assert not clocks.pass_(MINUTE, jump)
+    for _ in range(50):
+        assert not clocks.pass_(MINUTE)
+    assert clocks.pass_(MINUTE, -jump)
+    # A second one is as suspect as the first.
+    assert not clocks.pass_(MINUTE, jump)
+
+
+def test_a_jump_that_stays_is_believed_in_the_end() -> None:
+    clocks = Clocks()
+    assert not clocks.pass_(MINUTE, YEAR)
+    assert not clocks.pass_(HOUR / 2)
+    # It jumps again: from then on anew.
+    assert not clocks.pass_(MINUTE, HOUR)
+    assert not clocks.pass_(HOUR - 1)
+    assert clocks.pass_(2)
+    assert clocks.pass_(MINUTE)
+
+
+async def test_a_clock_that_jumps_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the running service: a year ahead, for a while; number and bytes go on meanwhile."""
+    rounds = 0
+    jump = {"s": 0.0}
+    real: Callable[[], float] = time.time
+    monkeypatch.setattr("time.time", lambda: real() + jump["s"])
+
+    def count(service: RetentionService, now: float | None) -> Any:
+        nonlocal rounds
+        rounds += 1
+        return go(service, now)
+
+    go = RetentionService._go_round
+    monkeypatch.setattr(RetentionService, "_go_round", count)
+    log = Log(tmp_path, replace(OPTIONS, retention_interval_s=0.01))
+    log.retention = lambda channel: (
+        Retention(86_400.0, None, None) if channel == "old" else Retention(None, 2, None)
+    )
+
+    async def some_rounds() -> None:
+        until = rounds + 5
+        while rounds < until:
+            await read(log, "old")
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(log.run)
+        await append(log, *(entry("old") for _ in range(3)), *(entry("many") for _ in range(3)))
+        await some_rounds()
+        jump["s"] = YEAR
+        await append(log, entry("many"))
+        await some_rounds()
+        assert (log.heads["old"].first, log.heads["many"].first) == (1, 3)
+        jump["s"] = 0.0
+        await some_rounds()
+        assert len(await read(log, "old")) == 3
+        # And when it is to be believed, age counts.
+        monkeypatch.setattr(ClockGuard, "look", lambda _: real() + 2 * 86_400.0)
+        while log.heads["old"].first < 4:
+            await trio.lowlevel.checkpoint()
+        log.close()

@@ -1,0 +1,347 @@
+"""What leaves the disk by itself: devices, deleted names, revocations, ids, swept messages."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pushd.core.positions import Cursor
+from pushd.errors import StorageFull
+from pushd.log import Log, sweeper
+from pushd.log.crossing import Signal
+from pushd.log.idclock import DAY_MS, IdClock
+from pushd.log.ledger import Ledger
+from pushd.log.store import connect_reader
+from tests.log.invariants import check
+from tests.log.support import (
+    OPTIONS,
+    append,
+    delete,
+    entry,
+    idle,
+    marks,
+    on_disk,
+    opened,
+    outcome,
+    read,
+    swept,
+    trim,
+)
+
+DAY_S = DAY_MS // 1000
+NEVER = replace(OPTIONS, write_behind_s=3600.0)
+
+
+def rows(directory: Path, sql: str) -> list[Any]:
+    with closing(connect_reader(directory)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+class WallClock:
+    """The time that marks are written at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = time.time_ns
+        self.ahead_s = 0.0
+        monkeypatch.setattr("time.time_ns", lambda: real() + int(self.ahead_s * 1e9))
+
+
+async def written(log: Log) -> None:
+    log._put(Signal.FLUSH)
+    while log.statistics().dirty_marks:
+        await marks(log, "nobody", None)
+
+
+async def tidy(log: Log, signal: Signal = Signal.TIDY) -> None:
+    """One round of upkeep, to its end: signals and changes are taken in their order."""
+    log._put(signal)
+    await idle(log)
+    engine = log._engine
+    assert engine is not None
+    while engine.writer._sweeper.due is not None:
+        await idle(log)
+    await idle(log)
+
+
+# Devices
+
+
+async def test_the_device_idle_longest_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = WallClock(monkeypatch)
+    async with opened(tmp_path, replace(NEVER, devices_per_user=3)) as log:
+        await append(log, entry("a"), entry("b"))
+        at = {name: Cursor(head.epoch, 1) for name, head in log.heads.items()}
+
+        async def heard(user: str, device: str, channel: str = "a") -> None:
+            clock.ahead_s += 60
+            log.record_delivered(user, device, channel, at[channel])
+            await written(log)
+
+        for device in "123":
+            await heard("alice", device)
+        await heard("bob", "4")
+        await heard("alice", "1", "b")
+        await heard("alice", "4")
+        devices = "SELECT user, device FROM devices ORDER BY 1, 2"
+        assert rows(tmp_path, devices) == [
+            ("alice", "1"),
+            ("alice", "3"),
+            ("alice", "4"),
+            ("bob", "4"),
+        ]
+        assert (await marks(log, "alice", "2", "a"))["a"].delivered is None
+        clock.ahead_s += DAY_S
+        await heard("alice", "3")
+        for device in "56":
+            await heard("alice", device)
+        assert [device for _, device in rows(tmp_path, devices)] == ["3", "5", "6", "4"]
+        check(tmp_path)
+    # Who was noted is known from the disk as well.
+    async with opened(tmp_path, replace(NEVER, devices_per_user=3)) as log:
+        await heard("alice", "7")
+        assert [device for _, device in rows(tmp_path, devices)] == ["5", "6", "7", "4"]
+        check(tmp_path)
+
+
+async def test_a_device_for_every_request_costs_no_more_than_the_bound(tmp_path: Path) -> None:
+    async with opened(tmp_path, NEVER) as log:
+        await append(log, entry("a"))
+        at = Cursor(log.heads["a"].epoch, 1)
+        for number in range(3000):
+            log.record_delivered("mallory", f"d{number}", "a", at)
+        await written(log)
+        assert rows(tmp_path, "SELECT count(*) FROM devices") == [(20,)]
+        assert rows(tmp_path, "SELECT count(*) FROM cursors") == [(20,)]
+
+
+async def test_devices_idle_for_long_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = WallClock(monkeypatch)
+    async with opened(tmp_path, NEVER) as log:
+        await append(log, entry("a"))
+        at = Cursor(log.heads["a"].epoch, 1)
+        for number in range(100):
+            log.record_delivered(f"u{number}", "phone", "a", at)
+        log.record_read("u1", "a", at)
+        await written(log)
+        clock.ahead_s = 29 * DAY_S
+        log.record_delivered("u7", "phone", "a", at)
+        log.record_delivered("u7", "tablet", "a", at)
+        await written(log)
+        await tidy(log)
+        assert rows(tmp_path, "SELECT count(*) FROM devices") == [(101,)]
+        clock.ahead_s = 32 * DAY_S
+        await tidy(log, Signal.TIDY_BY_STEADY_CLOCK)
+        assert rows(tmp_path, "SELECT count(*) FROM devices") == [(101,)]
+        await tidy(log)
+        left = [("u7", "phone"), ("u7", "tablet")]
+        assert rows(tmp_path, "SELECT user, device FROM devices ORDER BY 1, 2") == left
+        assert rows(tmp_path, "SELECT user, device FROM cursors ORDER BY 1, 2") == left
+        assert (await marks(log, "u1", "phone", "a"))["a"] == (None, at)
+        check(tmp_path)
+
+
+# Names and ids
+
+
+async def test_a_deleted_name_is_forgotten_after_its_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "CHUNK", 4)
+    passed = {"ms": 0}
+    real = IdClock.now_ms
+    monkeypatch.setattr(IdClock, "now_ms", lambda clock: real(clock) + passed["ms"])
+    async with opened(tmp_path, NEVER) as log:
+        stored = await append(log, *(entry("gone", n, id=f"{n}") for n in range(9)), entry("stays"))
+        at = Cursor(stored[0].epoch, 1)
+        for number in range(10):
+            log.record_read(f"u{number}", "gone", at)
+            log.record_delivered(f"u{number}", "d", "gone", at)
+        log.record_read("u1", "stays", Cursor(log.heads["stays"].epoch, 1))
+        await written(log)
+        old = log.heads["gone"].channel_id
+        await delete(log, "gone")
+        await tidy(log)
+        passed["ms"] = DAY_MS - 60_000
+        await tidy(log)
+        assert rows(tmp_path, "SELECT name FROM channels ORDER BY 1") == [("gone",), ("stays",)]
+        assert (await append(log, entry("gone", 3, id="3")))[0].duplicate
+        passed["ms"] = 2 * DAY_MS
+        # Two: the first removes the ids, and then it is known that there are none.
+        await tidy(log)
+        await tidy(log)
+        assert rows(tmp_path, "SELECT name FROM channels") == [("stays",)]
+        assert rows(tmp_path, "SELECT count(*) FROM idempotency") == [(0,)]
+        assert log.statistics().purged_channels == 1
+        assert rows(tmp_path, "SELECT user FROM reads") == [("u1",)]
+        # The number is not used again, nor is the epoch older.
+        [again] = await append(log, entry("gone", 3, id="3"))
+        assert (again.seq, again.duplicate) == (1, False)
+        assert again.epoch > at.epoch
+        assert log.heads["gone"].channel_id > old
+        check(tmp_path)
+
+
+async def test_a_name_that_lives_again_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = {"ms": 0}
+    real = IdClock.now_ms
+    monkeypatch.setattr(IdClock, "now_ms", lambda clock: real(clock) + passed["ms"])
+    async with opened(tmp_path) as log:
+        await append(log, entry("news"))
+        await delete(log, "news")
+        await append(log, entry("news", "again"))
+        passed["ms"] = 5 * DAY_MS
+        await tidy(log)
+        await tidy(log)
+        assert [one["data"] for one in await read(log, "news")] == ["again"]
+
+
+async def test_revocations_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = WallClock(monkeypatch)
+    now = time.time()
+    async with opened(tmp_path) as log:
+        for number in range(300):
+            until = now + (10 if number % 2 else 1000)
+            await outcome(lambda done, n=number, u=until: log.revoke("jti", f"{n}", u, done))
+        await tidy(log)
+        assert len(log.revocations) == 300
+        clock.ahead_s = 100
+        await tidy(log, Signal.TIDY_BY_STEADY_CLOCK)
+        assert len(log.revocations) == 300
+        await tidy(log)
+        await marks(log, "nobody", None)
+        assert sorted(log.revocations) == sorted(("jti", f"{n}") for n in range(0, 300, 2))
+    async with opened(tmp_path) as log:
+        assert len(log.revocations) == 150
+
+
+# Sweeping
+
+
+async def test_a_huge_channel_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "CHUNK", 2)
+    async with opened(tmp_path) as log:
+        await append(log, *(entry("huge") for _ in range(400)), *(entry("small") for _ in range(3)))
+        monkeypatch.setattr(sweeper, "BUDGET_S", 0.0)
+        await delete(log, "huge")
+        await trim(log, "small", 3)
+        small_bytes = log.heads["small"].bytes
+        while log.heads["small"].bytes == small_bytes:
+            await marks(log, "nobody", None)
+        assert log.statistics().garbage >= 1
+        await swept(log)
+        statistics = log.statistics()
+        assert (statistics.swept_messages, statistics.cut_messages) == (402, 402)
+        assert statistics.deleted_channels == 1
+        assert on_disk(tmp_path) == [("small", 3)]
+
+
+async def test_sweeping_goes_on_after_a_restart_and_beside_appends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "CHUNK", 3)
+    monkeypatch.setattr(sweeper, "BUDGET_S", 0.0)
+    monkeypatch.setattr(sweeper, "PAUSE_S", 3600.0)
+    async with opened(tmp_path) as log:
+        await append(
+            log, *(entry("news", n) for n in range(50)), *(entry("old") for _ in range(50))
+        )
+        await trim(log, "news", 30)
+        await delete(log, "old")
+    check(tmp_path)
+    assert len(on_disk(tmp_path)) > 21
+    monkeypatch.setattr(sweeper, "PAUSE_S", 0.0)
+    async with opened(tmp_path) as log:
+        assert [one["data"] for one in await read(log, "news", after=29)] == list(range(29, 50))
+        while log.statistics().garbage:
+            await append(log, entry("news", "more"))
+            check(tmp_path)
+        assert on_disk(tmp_path, "news")[0] == 30
+        assert {name for name, _ in on_disk(tmp_path)} == {"news"}
+
+
+async def test_a_full_database_refuses_changes_and_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite says 'full' in the middle of a change, and of a slice of sweeping."""
+    broken = Counter({"change": 0, "sweep": 0})
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    monkeypatch.setattr(sweeper, "RETRY_S", 0.01)
+    sweep_some = sweeper.Sweeper._sweep_some
+
+    def fail_then_sweep(self: Any, garbage: Any) -> bool:
+        done = sweep_some(self, garbage)
+        if broken["sweep"]:
+            broken["sweep"] -= 1
+            raise full
+        return done
+
+    monkeypatch.setattr(sweeper.Sweeper, "_sweep_some", fail_then_sweep)
+    cut = Ledger.cut
+
+    def cut_then_fail(self: Ledger, channel: Any, first: int) -> None:
+        cut(self, channel, first)
+        if broken["change"]:
+            broken["change"] -= 1
+            raise full
+
+    monkeypatch.setattr(Ledger, "cut", cut_then_fail)
+    async with opened(tmp_path) as log:
+        await append(log, *(entry("news", n) for n in range(9)))
+        broken["change"] = 1
+        with pytest.raises(StorageFull):
+            await trim(log, "news", 5)
+        assert log.heads["news"].first == 1
+        assert len(await read(log, "news")) == 9
+        check(tmp_path)
+        broken["sweep"] = 3
+        await trim(log, "news", 5)
+        await append(log, entry("news", 9))
+        await swept(log)
+        assert on_disk(tmp_path, "news") == [5, 6, 7, 8, 9, 10]
+        assert log.heads["news"].bytes == 6 * (64 + 1)
+        check(tmp_path)
+
+
+async def test_space_that_was_swept_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk is nearly full, what retention has freed within the file counts as free."""
+    free = {"bytes": 1 << 30}
+
+    class State:
+        f_frsize = 1
+
+        @property
+        def f_bavail(self) -> int:
+            return free["bytes"]
+
+    monkeypatch.setattr("pushd.log.space._EVERY_S", 0.0)
+    async with opened(tmp_path, replace(OPTIONS, min_free_bytes=1 << 20)) as log:
+        monkeypatch.setattr("os.statvfs", lambda _: State())
+        await append(log, *(entry("news", "x" * 60_000) for _ in range(16)))
+        free["bytes"] = 1 << 19
+        with pytest.raises(StorageFull):
+            await append(log, entry("news"))
+        await trim(log, "news", 17)
+        await swept(log)
+        await append(log, entry("news", "x" * 60_000))
+        # The write-ahead log needs some of the disk itself.
+        free["bytes"] = 1 << 17
+        with pytest.raises(StorageFull):
+            await append(log, entry("news"))
