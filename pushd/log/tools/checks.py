@@ -41,6 +41,7 @@ _LOG_IDS: Final = (
     " (SELECT log_id FROM channels WHERE log_id IS NOT NULL)"
 )
 _NEWEST: Final = "SELECT max(seq) FROM messages WHERE log_id = ?"
+_LAST_ID: Final = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'last_id'"
 _MARKS: Final = {
     "cursors": "delivered marks",
     "reads": "read marks",
@@ -75,9 +76,12 @@ def of_sqlite(connection: sqlite3.Connection, say: Say, *, quick: bool) -> None:
 
 def of_channels(connection: sqlite3.Connection, say: Say, progress: Callable[[int], None]) -> None:
     last_epoch = meta(connection, "last_epoch") or ""
-    last_id = int(meta(connection, "last_id") or 0)
+    last_id = number(connection, _LAST_ID)
     for done, row in enumerate(connection.execute(_LIVE)):
         id_, name, log_id, epoch = row[:4]
+        if log_id is None:
+            say(f"channel {name}: it has an epoch, but no messages of its own")
+            continue
         for problem in (*_identity(name, epoch, last_epoch), *_messages(connection, *row[2:])):
             say(f"channel {name}: {problem}")
         if max(id_, log_id) > last_id:

@@ -6,6 +6,7 @@ over, so it grows by what is written meanwhile: be quick.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -108,9 +109,11 @@ def _has_wal(file: Path) -> bool:
 
 
 def _check_readable(file: Path) -> None:
+    # Not by opening it: closing would end the locks of a connection that this process may have.
     try:
-        os.close(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
         empty = file.stat().st_size == 0
+        if not os.access(file, os.R_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise NotALog(f"{file} cannot be read: {why_not(error, file)}.") from error
     if empty:

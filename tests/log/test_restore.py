@@ -1,0 +1,303 @@
+"""A restore: new epochs for all, nothing lost of the backup, the old log or the new at any kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from pushd.core.positions import Cursor
+from pushd.errors import CannotStart, RestoreRefused
+from pushd.log.lock import LockFile
+from pushd.log.startup import open_log
+from pushd.log.store import DATABASE
+from pushd.log.tools.backup import backup
+from pushd.log.tools.restore import Plan, Restored, adopt, restore
+from pushd.log.tools.verify import verify
+from tests.log.support import OPTIONS, append, entry, marks, open_and_close, opened, read
+from tests.log.vaults import change, epochs, fill, fingerprint, nothing, rows
+
+ROOT = Path(__file__).parents[2]
+MESSAGES = (
+    "SELECT name, seq, at, type, sender, m.id, data FROM messages AS m JOIN channels AS c"
+    " ON c.log_id = m.log_id ORDER BY name, seq"
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``data`` and a backup of it; the log has gone on afterwards."""
+    home: Path = tmp_path_factory.mktemp("whole")
+    trio.run(fill, home / "data")
+    backup(home / "data", home / "b.db", nothing)
+    trio.run(go_on, home / "data")
+    return home
+
+
+async def go_on(data: Path) -> None:
+    async with opened(data) as log:
+        for number in range(5):
+            await append(log, entry("news", "later", id=f"later-{number}"), entry("later", number))
+
+
+@pytest.fixture
+def home(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "home"))
+
+
+def agree(_plan: Plan) -> bool:
+    return True
+
+
+def restored(home: Path) -> Restored:
+    return restore(home / "b.db", home / "data", agree, nothing)
+
+
+def test_every_epoch_is_later_than_all_that_were(home: Path) -> None:
+    data = home / "data"
+    # Given out by a clock that was ahead, and unknown to the backup.
+    change(
+        data / DATABASE,
+        "UPDATE channels SET epoch = 'yyyyyyyyy' WHERE name = 'later'",
+        "UPDATE meta SET value = 'yyyyyyyyy' WHERE key = 'last_epoch'",
+    )
+    before = epochs(data)
+    done = restored(home)
+    after = epochs(data)
+    assert len(after) == done.renewed.channels == 33
+    assert min(after.values()) > max(before.values()) == "yyyyyyyyy"
+    assert len(set(after.values())) == len(after)
+    assert rows(data / DATABASE, "SELECT value FROM meta WHERE key = 'last_epoch'") == [
+        (max(after.values()),)
+    ]
+
+
+def test_what_the_backup_holds_is_there_and_the_rest_aside(home: Path) -> None:
+    data = home / "data"
+    held, replaced = rows(home / "b.db", MESSAGES), rows(data / DATABASE, MESSAGES)
+    aside = restored(home).aside
+    assert aside is not None
+    assert rows(data / DATABASE, MESSAGES) == held
+    assert rows(aside / DATABASE, MESSAGES) == replaced != held
+    assert verify(data, nothing).problems == []
+    assert verify(aside, nothing).problems == []
+    assert (data / DATABASE).stat().st_mode & 0o777 == 0o600
+    # And back again.
+    restore(aside / DATABASE, data, agree, nothing)
+    assert rows(data / DATABASE, MESSAGES) == replaced
+
+
+async def test_marks_ids_and_resets_after_it(home: Path) -> None:
+    data = home / "data"
+    old = epochs(data)["news"]
+    await trio.to_thread.run_sync(restored, home)
+    async with opened(data) as log:
+        head = log.heads["news"]
+        assert (head.epoch > old, head.first, head.seq) == (True, 6, 20)
+        found = (await marks(log, "alice", "phone", "news"))["news"]
+        # Read moves along; delivered stays behind, so that the device gets epoch_changed.
+        assert found.read == Cursor(head.epoch, 12)
+        assert found.delivered == Cursor(old, 15)
+        # A retry of what the backup holds is a duplicate, which names what can be pulled.
+        (again,) = await append(log, entry("news", {"n": 19}, id="news-19"))
+        assert (again.duplicate, again.epoch, again.seq) == (True, head.epoch, 20)
+        # Of what it does not hold, it is stored.
+        (lost,) = await append(log, entry("news", "later", id="later-0"))
+        assert (lost.duplicate, lost.epoch, lost.seq) == (False, head.epoch, 21)
+        assert [message["seq"] for message in await read(log, "news", after=5)] == [*range(6, 22)]
+        # A channel that only the replaced log had is new, later than everything.
+        (new,) = await append(log, entry("later", "anew"))
+        assert new.epoch > max(each.epoch for name, each in log.heads.items() if name != "later")
+
+
+def test_revocations_of_the_replaced_log_hold(home: Path) -> None:
+    data = home / "data"
+    change(
+        data / DATABASE,
+        "INSERT INTO revocations VALUES ('jti', 'new', 5, 9999999999999)",
+        "UPDATE revocations SET at = at + 1000 WHERE value = 'mallory'",
+    )
+    held = rows(data / DATABASE, "SELECT * FROM revocations ORDER BY value")
+    restored(home)
+    assert rows(data / DATABASE, "SELECT * FROM revocations ORDER BY value") == held
+
+
+def test_into_an_empty_directory(home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "data"
+    done = restore(home / "b.db", target, agree, nothing)
+    assert done.aside is None
+    assert target.stat().st_mode & 0o777 == 0o700
+    assert rows(target / DATABASE, MESSAGES) == rows(home / "b.db", MESSAGES)
+    open_and_close(target)
+
+
+def flip(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xff\xff\xff\xff")
+
+
+# What is wrong with the backup; what is said.
+REFUSED = {
+    "cut short": (lambda path: os.truncate(path, path.stat().st_size - 8192), "malformed|sound"),
+    "damaged inside": (lambda path: flip(path, 5 * 4096), "not sound|damaged"),
+    "a hole": (lambda path: change(path, "DELETE FROM messages WHERE seq = 7"), "missing"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_backup_replaces_nothing(home: Path, case: str) -> None:
+    spoil, expected = REFUSED[case]
+    spoil(home / "b.db")  # type: ignore[no-untyped-call]
+    before = rows(home / "data" / DATABASE, MESSAGES)
+    with pytest.raises(Exception, match=expected):
+        restored(home)
+    assert rows(home / "data" / DATABASE, MESSAGES) == before
+    assert sorted(path.name for path in (home / "data").iterdir()) == [DATABASE, "pushd.lock"]
+
+
+def test_no_is_no(home: Path) -> None:
+    before = fingerprint(home / "data")
+    plans = []
+
+    def refuse(plan: Plan) -> bool:
+        plans.append(plan)
+        return False
+
+    with pytest.raises(RestoreRefused):
+        restore(home / "b.db", home / "data", refuse, nothing)
+    after = fingerprint(home / "data")
+    assert before.pop("pushd.lock")[0] == after.pop("pushd.lock")[0]
+    assert before == after
+    (plan,) = plans
+    assert plan.replaced is not None
+    assert (plan.backup.messages, plan.replaced.channels) == (66, 34)
+
+
+def test_a_log_in_use_is_not_replaced(home: Path) -> None:
+    lock = LockFile(home / "data", "127.0.0.1:8080")
+    try:
+        with pytest.raises(CannotStart, match=f"process {os.getpid()} .*127.0.0.1:8080"):
+            restored(home)
+        with pytest.raises(CannotStart, match=f"process {os.getpid()} "):
+            adopt(home / "data")
+    finally:
+        lock.release()
+
+
+def test_a_log_cannot_replace_itself(home: Path) -> None:
+    for path in (home / "data", home / "data" / DATABASE):
+        with pytest.raises(RestoreRefused, match="--adopt"):
+            restore(path, home / "data", agree, nothing)
+
+
+@pytest.mark.parametrize("spoil", ["header", "inside", "wal"])
+def test_a_damaged_log_is_replaced_and_kept(home: Path, spoil: str) -> None:
+    data = home / "data"
+    if spoil == "wal":
+        (data / f"{DATABASE}-wal").write_bytes(b"\x01" * 5000)
+    else:
+        flip(data / DATABASE, 0 if spoil == "header" else 6 * 4096)
+    content = (data / DATABASE).read_bytes()
+    aside = restored(home).aside
+    assert aside is not None
+    assert (aside / DATABASE).read_bytes() == content
+    assert (aside / f"{DATABASE}-wal").exists() == (spoil == "wal")
+    assert verify(data, nothing).problems == []
+    open_and_close(data)
+
+
+def test_adopting_gives_new_epochs_in_place(home: Path) -> None:
+    data = home / "data"
+    before, messages = epochs(data), rows(data / DATABASE, MESSAGES)
+    adopt(data)
+    after = epochs(data)
+    assert before.keys() == after.keys()
+    assert min(after.values()) > max(before.values())
+    assert rows(data / DATABASE, MESSAGES) == messages
+    assert verify(data, nothing).problems == []
+
+
+def test_a_backup_copied_by_hand_is_not_served_before_it_is_adopted(home: Path) -> None:
+    copied = home / "copied"
+    copied.mkdir()
+    shutil.copy(home / "b.db", copied / DATABASE)
+    with pytest.raises(CannotStart, match="restore --adopt"):
+        open_log(copied, OPTIONS)
+    adopt(copied)
+    open_and_close(copied)
+
+
+# Kills the process with SIGKILL right before its Nth step that changes something on the disk.
+KILLER = """
+import os, signal, sys
+left = int(sys.argv.pop(1))
+def counted(call):
+    def step(*arguments, **named):
+        global left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **named)
+    return step
+for name in ("rename", "replace", "mkdir", "unlink", "fsync", "fdatasync", "chmod"):
+    setattr(os, name, counted(getattr(os, name)))
+from pushd.cli import main
+main()
+"""
+
+
+def killed_at(step: int, *arguments: str) -> int:
+    command = [sys.executable, "-c", KILLER, str(step), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+def test_killed_at_any_step_the_old_log_or_the_new_one_is_there(
+    whole: Path, tmp_path: Path
+) -> None:
+    """With a -wal that must not meet the new database."""
+    old, new = rows(whole / "data" / DATABASE, MESSAGES), rows(whole / "b.db", MESSAGES)
+    seen = []
+    for step in range(1, 100):
+        home = Path(shutil.copytree(whole, tmp_path / str(step)))
+        data = home / "data"
+        leave_a_wal(data)
+        code = killed_at(step, "restore", str(home / "b.db"), "--data", str(data), "--force")
+        open_and_close(data)
+        found = rows(data / DATABASE, MESSAGES)
+        assert found in (old, new), step
+        seen.append(found == new)
+        assert verify(data, nothing).problems == []
+        assert {path.name.partition("-")[0] for path in data.iterdir()} <= {
+            *(DATABASE, "pushd.lock", "replaced")
+        }
+        if found == new:
+            (aside,) = data.glob("replaced-*")
+            assert verify(aside, nothing).problems == []
+            assert verify(aside, nothing).messages == len(old)
+        if code == 0:
+            break
+    assert code == 0, "there are more steps"
+    # It tips over once, and some steps are on either side.
+    assert seen == sorted(seen)
+    assert 3 <= seen.index(True) <= len(seen) - 4
+
+
+def leave_a_wal(data: Path) -> None:
+    """As a server that was killed does: its newest commits are in the -wal only."""
+    program = (
+        "import os, signal, sys; from pathlib import Path; from pushd.log import LogOptions;"
+        "from pushd.log.startup import open_log; log = open_log(Path(sys.argv[1]), LogOptions());"
+        "log.store.connection.execute(\"INSERT INTO meta VALUES ('a', 'b'), ('c', 'd')\");"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, data], cwd=ROOT, check=False)
+    assert (data / f"{DATABASE}-wal").stat().st_size
