@@ -22,6 +22,7 @@ from pushd.core.topics import NOTHING
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.errors import Forbidden, Overloaded, PushdError, TokenExpired
 from pushd.fanout import Fanout
+from pushd.limits import Shares
 from pushd.log import Head, Log, MissingMessages
 from pushd.metrics import Counters
 from pushd.places import Places
@@ -98,6 +99,9 @@ class HeldPoll(Expiring):
             self._pulls.fanout.unwait(channel, self)
         self._pulls.wheel.disarm(self)
         self._pulls.held.pop(self, None)
+        shares, identity = self._pulls.shares, self.identity
+        if shares is not None and identity is not None and identity.user is not None:
+            shares.leave(identity.user)
 
 
 class _Ask(NamedTuple):
@@ -134,7 +138,9 @@ class Pulls:
         responses: Responses,
         counters: Counters,
         max_bytes: int,
+        shares: Shares | None = None,
     ) -> None:
+        """``shares``: how many polls and sessions a user may have."""
         self.log = log
         self.position = places.of
         self.places = places
@@ -143,6 +149,7 @@ class Pulls:
         self.counters = counters
         self.max_bytes = max_bytes
         self.held: dict[HeldPoll, None] = {}
+        self.shares = shares
         self.draining = False
         self._tails = tails
         self._responses = responses
@@ -158,10 +165,12 @@ class Pulls:
         """Register a poll whose client is at all heads; call it on the turn that found that out.
 
         ``identity``: whose it is; when that is revoked, the poll is finished. None when it must be
-        answered at once (the server is draining).
+        answered at once (the server is draining). Raises Overloaded beyond the user's share.
         """
         if self.draining:
             return None
+        if self.shares is not None and identity is not None and identity.user is not None:
+            self.shares.enter(identity.user)
         poll = HeldPoll(self, channels, finish, identity)
         for channel in channels:
             head = self.log.heads.get(channel)
@@ -207,6 +216,7 @@ class Pulls:
 
     def _load(self, head: Head, at: Position, after: int, ask: _Ask) -> None:
         """Read an older window from the log, once for all who ask for it meanwhile."""
+        state = (head.first, head.redactions)
         key = (head.channel, at.epoch, at.seq, after, ask.limit)
         waiting = self._loading.get(key)
         if waiting is not None:
@@ -218,9 +228,13 @@ class Pulls:
             del self._loading[key]
             result: bytes | PushdError
             if isinstance(messages, MissingMessages):
-                for each in waiting:
-                    self._again(each)
-                return
+                changed = (head.first, head.redactions) != state
+                if changed or self.log.heads.get(head.channel) is not head:
+                    for each in waiting:
+                        self._again(each)
+                    return
+                log.error("the log has lost messages", channel=head.channel, cause=messages.detail)
+                messages = Overloaded("Messages cannot be read.", retry_after=1)
             if isinstance(messages, PushdError):
                 result = messages
             else:
@@ -236,22 +250,24 @@ class Pulls:
             raise
 
     def _again(self, ask: _Ask) -> None:
-        """The channel changed while it was read: decide anew. Ends, however often it changes."""
+        """The channel changed while it was read: decide anew.
+
+        One that changes each time is not read without end: an answer without messages, but with
+        ``more`` of them, is right at any time, and its client asks again.
+        """
         answer: bytes | PushdError | None
-        if ask.read_before + 1 >= MAX_READS:
-            # It changes without end, or the disk has lost what the head promises.
-            log.error("a channel could not be read", channel=ask.channel, reads=MAX_READS)
-            answer = Overloaded("The channel changed again and again meanwhile.", retry_after=1)
-        else:
-            try:
+        try:
+            if ask.read_before + 1 < MAX_READS:
                 answer = self.answer(*ask._replace(read_before=ask.read_before + 1))
-            except PushdError as error:
-                answer = error
+            else:
+                answer = self._responses.make(200, self.stub(ask.channel, ask.cursor))
+        except PushdError as error:
+            answer = error
         if answer is not None:
             _give(ask, answer)
 
     def stub(self, channel: str, cursor: Cursor) -> bytes:
-        """The object without messages, for a channel that found no room in a multi-pull."""
+        """The object without messages, whether there are some or not. Raises Reset."""
         at = self.places.of(channel)
         return answer_body(channel, at, self.places.after(channel, cursor, at), [])
 

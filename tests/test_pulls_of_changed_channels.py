@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from pushd.core.namespaces import Namespaces, Rules
 from pushd.core.positions import START, Cursor, next_epoch
@@ -35,6 +36,7 @@ class Log:
         self.heads: dict[str, Head] = {}
         self.stored: dict[tuple[str, str], list[bytes]] = {}
         self.reads: deque[Callable[[], None]] = deque()
+        self.lost: set[str] = set()
 
     def read_messages(
         self, head: Head, after: int, upto: int, limit: int, max_bytes: int, done: Done
@@ -43,6 +45,9 @@ class Log:
         redactions = head.redactions
 
         def answer() -> None:
+            if head.channel in self.lost:
+                done(MissingMessages("not on disk"))
+                return
             current = self.heads.get(head.channel) is head and after >= head.first - 1
             if current and head.redactions == redactions:
                 done(found)
@@ -58,7 +63,7 @@ class World:
         self.tails = Tails(memory, 1000)
         self.epoch = next_epoch(None, 0)
         self.asked: list[tuple[str, Cursor, int]] = []
-        self.answers = 0
+        self.answers = self.changes = 0
         self.pulls = Pulls(
             self.log,  # type: ignore[arg-type]
             Places(self.log, RULES),  # type: ignore[arg-type]
@@ -72,6 +77,7 @@ class World:
 
     def change(self, channel: str) -> None:
         """As the hub does it."""
+        self.changes += 1
         self.tails.change(channel, self.log.heads.get(channel))
 
     def publish(self, channel: str, count: int) -> None:
@@ -104,6 +110,9 @@ class World:
     def delete(self, channel: str) -> None:
         if self.log.heads.pop(channel, None) is not None:
             self.change(channel)
+
+    def lose(self, channel: str) -> None:
+        self.log.lost.add(channel)
 
     def ask(self, channel: str, back: int, limit: int) -> None:
         """``back`` < 0: from the start."""
@@ -142,7 +151,8 @@ class World:
         if channel.startswith("typing"):
             after = max(after, first - 1)
         right = [] if head is None else self.log.stored[channel, epoch][after : body["head"]]
-        assert body["messages"] == [json.loads(each) for each in right[:limit]]
+        if body["messages"] or self.changes < MAX_READS:
+            assert body["messages"] == [json.loads(each) for each in right[:limit]]
         assert body["next"] == f"{epoch}.{after + len(body['messages'])}"
         assert body["more"] == (after + len(body["messages"]) < body["head"])
 
@@ -201,8 +211,26 @@ def test_a_channel_that_changes_without_end_is_not_read_without_end() -> None:
         world.read(1)
         reads += 1
     assert reads == MAX_READS, "and once for all who ask"
-    assert [type(answer) for answer in answers] == [Overloaded] * 3
-    assert {answer.retry_after for answer in answers if isinstance(answer, PushdError)} == {1}
+    epoch = world.log.heads["news"].epoch
+    for answer in answers:
+        assert isinstance(answer, bytes)
+        body = json.loads(body_of(answer))
+        assert (body["next"], body["messages"], body["more"]) == (f"{epoch}.0", [], True)
+
+
+def test_a_log_that_has_lost_messages_says_so() -> None:
+    """Neither a hole nor a loop: the operator has to look at it."""
+    world = World()
+    world.publish("news", 9)
+    answers: list[bytes | PushdError] = []
+    with capture_logs() as entries:
+        for _ in range(2):
+            assert world.pulls.answer("news", START, 9, answers.append) is None
+        world.lose("news")
+        world.read(1)
+    assert not world.log.reads
+    assert [type(answer) for answer in answers] == [Overloaded] * 2
+    assert [entry["log_level"] for entry in entries] == ["error"]
 
 
 @pytest.mark.parametrize("change", ["trim", "redact", "delete"])
