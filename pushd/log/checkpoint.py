@@ -66,6 +66,7 @@ class Checkpointer:
             # Once all is in the database the next commit starts the file over, if it can.
             if done == frames:
                 self._pages = self._guessed = 0
+                self._restart_at = float(RESTART_PAGES)
             else:
                 self._pages = frames
         self._due = self._pages + PAGES

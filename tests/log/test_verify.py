@@ -128,7 +128,8 @@ def test_a_flipped_bit_in_a_backup(log: Path, tmp_path: Path) -> None:
 def test_many_problems_are_counted(log: Path) -> None:
     change(
         log / DATABASE,
-        "UPDATE channels SET bytes = 1, first_at = 1, head = 50, epoch = 'zzzzzzzzz' WHERE epoch > ''",
+        "UPDATE channels SET bytes = 1, first_at = 1, head = 50, epoch = 'zzzzzzzzz'"
+        " WHERE epoch > ''",
     )
     report = verify(log, nothing)
     assert len(report.problems) == MOST_PROBLEMS
