@@ -28,6 +28,8 @@ from pushd.sse.handler import serve_events
 from pushd.web.lazy import LazyWeb
 from pushd.ws.handshake import serve_websocket
 
+ADMIN_ROOM = 64  # connections
+
 log = structlog.get_logger("pushd.server")
 
 
@@ -43,22 +45,27 @@ async def serve(
     Raises CannotStart, StorageBroken, OSError (the address cannot be had).
     """
     listener = listen(settings.listen.host, settings.listen.port)
+    admin = None
 
     def announce(hub: Hub) -> None:
         _settle_memory()
         _announce(hub, listener, ready)
 
     try:
+        if settings.admin_listen is not None:
+            admin = listen(*settings.admin_listen)
+        stopper = Stopper(settings.drain)
         try:
             async with trio.open_nursery() as services:
-                stopper = Stopper(settings.drain)
-                await run_node(settings, services, listener, stopper, announce, load)
+                await run_node(settings, services, listener, stopper, announce, load, admin)
                 services.cancel_scope.cancel()
         except* PushdError as errors:
             # One cause, not a group: the log's, which took everything else down with it.
             raise _first(errors) from None
     finally:
         listener.close()
+        if admin is not None:
+            admin.close()
 
 
 async def run_node(
@@ -68,9 +75,11 @@ async def run_node(
     stopper: Stopper,
     announce: Callable[[Hub], None],
     load: Callable[[], Settings] | None = None,
+    admin: socket.socket | None = None,
 ) -> None:
     """Serve on ``listener`` until ``stopper`` is asked: one node, of which a test may run several.
 
+    ``admin``: a listener of its own for all that is not for clients.
     ``announce`` is called once requests are accepted. On return ``services`` still runs what the
     node started: cancel it.
     """
@@ -92,14 +101,21 @@ async def run_node(
     stopper.on_hangup = reloader.ask
     await services.start(stopper.watch_signals)
     async with trio.open_nursery() as connections:
-        routes = Routes(hub, Engines(serve_websocket, web.serve, serve_events))
+        engines = Engines(serve_websocket, web.serve, serve_events)
         most = min(settings.max_connections, raise_file_limit())
-        acceptor = Acceptor(listener, hub, routes, connections, most)
-        services.start_soon(acceptor.run)
+        routes = Routes(hub, engines, admin=admin is None)
+        acceptors = [Acceptor(listener, hub, routes, connections, most)]
+        if admin is not None:
+            # Its room is its own: a crowd at the other door does not keep administrators out.
+            routes = Routes(hub, engines)
+            acceptors.append(Acceptor(admin, hub, routes, connections, most + ADMIN_ROOM))
+            log.info("admin side", address=_url(admin))
+        for acceptor in acceptors:
+            services.start_soon(acceptor.run)
         hub.ready = True
         announce(hub)
         await stopper.asked.wait()
-        await drain(hub, acceptor, connections, stopper)
+        await drain(hub, acceptors, connections, stopper)
     durable.close()
     await ended.wait()
     log.info("stopped")
@@ -113,13 +129,17 @@ async def _run_log(
 
 
 def _announce(hub: Hub, listener: socket.socket, ready: Callable[[str], None] | None) -> None:
-    host, port = listener.getsockname()[:2]
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    address = _url(listener)
     for weakness in hub.authenticator.weaknesses:
         log.warning("weak key", detail=weakness)
     log.info("ready", version=__version__, address=address, channels=len(hub.log.heads))
     if ready is not None:
         ready(address)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _settle_memory() -> None:

@@ -78,12 +78,15 @@ def _start_watchdog(seconds: float) -> None:
     timer.start()
 
 
-async def drain(hub: Hub, acceptor: Acceptor, connections: trio.Nursery, stopper: Stopper) -> None:
+async def drain(
+    hub: Hub, acceptors: list[Acceptor], connections: trio.Nursery, stopper: Stopper
+) -> None:
     """Not ready, no new connections, answers and goodbyes; at the deadline, the rest is cut."""
     hub.ready = False
-    acceptor.close()
-    for connection in list(acceptor.live):
-        connection.drain()
+    for acceptor in acceptors:
+        acceptor.close()
+        for connection in list(acceptor.live):
+            connection.drain()
     for at, poll in enumerate(hub.pulls.drain()):
         _try(poll.moved)
         if at % CHUNK == CHUNK - 1:
@@ -93,12 +96,14 @@ async def drain(hub: Hub, acceptor: Acceptor, connections: trio.Nursery, stopper
             nursery.start_soon(_cancel_when, stopper.at_once, nursery.cancel_scope)
             # Half of the drain, so that the last ones told have time to close as well.
             await _say_goodbye(hub, min(hub.settings.drain_spread, stopper.drain_s / 2))
-            while acceptor.live:
-                await acceptor.one_ended()
+            for acceptor in acceptors:
+                while acceptor.live:
+                    await acceptor.one_ended()
             nursery.cancel_scope.cancel()
-    if acceptor.live:
+    left = sum(len(acceptor.live) for acceptor in acceptors)
+    if left:
         _tell(list(hub.sessions.by_id.values()))  # whoever has not been: better late than cut mute
-        log.warning("connections cut", count=len(acceptor.live))
+        log.warning("connections cut", count=left)
     connections.cancel_scope.cancel()
 
 

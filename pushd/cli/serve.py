@@ -140,8 +140,9 @@ def run(settings: Settings, ready: Callable[[str], None], load: Callable[[], Set
         problem = _listen_problem(error)
         if problem is None:
             raise
+        places = " or ".join(map(str, filter(None, (settings.listen, settings.admin_listen))))
         raise CannotStart(
-            f"{settings.listen} {problem}. Listen elsewhere: pushctl serve --listen HOST:PORT"
+            f"{places} {problem}. Listen elsewhere: pushctl serve --listen HOST:PORT"
             " (PUSHD_LISTEN, or listen in pushd.toml); port 0 lets the system choose one."
         ) from None
 

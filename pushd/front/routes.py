@@ -14,7 +14,7 @@ from pushd.core.history import parse_back
 from pushd.core.names import check_channel
 from pushd.core.permissions import Identity
 from pushd.core.responses import head_of
-from pushd.errors import BadRequest, Forbidden, MethodNotAllowed, NotReady
+from pushd.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, NotReady
 from pushd.front.caller import bearer
 from pushd.front.connection import Engine, HttpConnection
 from pushd.front.greetings import Greetings
@@ -50,7 +50,9 @@ class Engines(NamedTuple):
 class Routes:
     """The dispatcher of all HTTP connections."""
 
-    def __init__(self, hub: Hub, engines: Engines) -> None:
+    def __init__(self, hub: Hub, engines: Engines, *, admin: bool = True) -> None:
+        """``admin`` False: only what clients and publishers need is served."""
+        self._admin = admin
         self._hub = hub
         self._engines = engines
         self._prefix = hub.settings.path_prefix.encode()
@@ -67,7 +69,9 @@ class Routes:
         self._channels = self._prefix + _CHANNELS
         self._websocket = self._prefix + b"/v1/ws"
         settings = hub.settings
-        self.greetings = Greetings(settings.max_handshakes, settings.max_handshakes_per_address)
+        self.greetings = Greetings(
+            settings.max_handshakes, settings.max_handshakes_per_address, settings.trusted_proxies
+        )
         self._dev = hub.settings.dev
         # After a hint everybody asks for the same target: what was parsed once is kept.
         self._asked = lru_cache(maxsize=8192)(self._parse_pull)
@@ -121,6 +125,8 @@ class Routes:
         if methods is None:
             if path == self._websocket:
                 raise BadRequest("This is a WebSocket: connect with an Upgrade.")
+            if not self._admin:
+                raise NotFound("This is not served here: pushd has an address of its own for it.")
             connection.hand_over(self._engines.web, request)
             return
         handler = methods.get(request.method)

@@ -45,6 +45,18 @@ class Listen(Kind[Address]):
         return Address(host, int(port))
 
 
+class OptionalListen(Kind[Address | None]):
+    """An address, or none."""
+
+    form, metavar = Listen.form, Listen.metavar
+
+    def parse(self, text: str) -> Address | None:
+        return None if text.strip().lower() in ("", "none") else Listen().parse(text)
+
+    def show(self, value: Address | None) -> str:
+        return "none" if value is None else str(value)
+
+
 class Origins(Kind[tuple[str, ...]]):
     """Exact web origins, as a browser sends them in ``Origin``."""
 
@@ -82,3 +94,34 @@ class Origins(Kind[tuple[str, ...]]):
         if lower != origin:
             return f"browsers send {origin!r} as {lower}: write that"
         return None
+
+
+class Networks(Kind[tuple[str, ...]]):
+    """IP networks or single addresses."""
+
+    form, metavar = "10.0.0.0/8,192.0.2.7", "NETWORK,..."
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return self._all([part.strip() for part in text.split(",")] if text.strip() else [])
+
+    def from_toml(self, value: object, base: Path) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise ValueError('must be a list, like ["10.0.0.0/8"]')
+        return self._all(value)
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ", ".join(value) or "none"
+
+    def plain(self, value: tuple[str, ...]) -> object:
+        return list(value)
+
+    def _all(self, networks: list[str]) -> tuple[str, ...]:
+        found, problems = [], []
+        for network in networks:
+            try:
+                found.append(str(ipaddress.ip_network(network)))
+            except ValueError as error:
+                problems.append(f"{network!r} is no network: {error}")
+        if problems:
+            raise BadValueError(problems)
+        return tuple(dict.fromkeys(found))

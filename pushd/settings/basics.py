@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pushd.settings.addresses import Address, Listen, Origins
+from pushd.settings.addresses import Address, Listen, OptionalListen, Origins
 from pushd.settings.declare import setting
 from pushd.settings.jwt_tables import JWT_KEYS, JwtTable
 from pushd.settings.kinds import Choice, Directory, Duration, Flag, Matching, Secret
@@ -32,6 +32,12 @@ class Basics:
         Listen(),
         "Address to listen on, HOST:PORT; port 0 lets the system choose one.",
         common=True,
+    )
+    admin_listen: Address | None = setting(
+        None,
+        OptionalListen(),
+        "Address of a second listener, which serves everything; then 'listen' serves only what "
+        "clients and publishers need: no lists, no metrics, no pages.",
     )
     data: Path = setting(
         Path("data"),

@@ -51,6 +51,9 @@ def contradictions(settings: Settings) -> list[tuple[str, str, str]]:
     if settings.dev and not settings.listen.is_loopback:
         problem = f"development mode is for loopback addresses only, not {settings.listen}"
         found.append(("dev", "listen", problem))
+    if settings.dev and settings.admin_listen and not settings.admin_listen.is_loopback:
+        problem = f"development mode is for loopback addresses only, not {settings.admin_listen}"
+        found.append(("dev", "admin_listen", problem))
     return found
 
 

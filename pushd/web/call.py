@@ -62,7 +62,7 @@ async def parse_call(hub: Hub, operation: Operation) -> Call:
     """Raises PushdError: who asks comes first, so that strangers learn nothing of the rest."""
     identity = identify(hub, operation)
     args = _path_args(operation, hub.settings.path_prefix) | _query_args(operation)
-    raw = await request.get_data(as_text=False)
+    raw = await request.get_data(cache=True, as_text=False, parse_form_data=False)
     if operation.body is None:
         if raw:
             raise BadRequest(f"{operation.method} {operation.path} takes no body.")

@@ -142,7 +142,8 @@ async def _run(
     stopper: Stopper,
     task_status: trio.TaskStatus[Hub],
 ) -> None:
-    await run_node(settings, services, listener, stopper, task_status.started)
+    admin = None if settings.admin_listen is None else listen(*settings.admin_listen)
+    await run_node(settings, services, listener, stopper, task_status.started, admin=admin)
     services.cancel_scope.cancel()
 
 
