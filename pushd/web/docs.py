@@ -7,9 +7,9 @@ from typing import Any
 
 from pushd.core.positions import MAX_SEQ
 from pushd.web.operation import JSON, Operation, Param
-from pushd.web.pages import document
+from pushd.web.pages import breakable, document
 from pushd.web.schematext import shape
-from pushd.web.table import OPERATIONS, full_path
+from pushd.web.table import OPERATIONS, TAGS, full_path
 
 STYLE = """
 .page { max-width: 78rem; margin: 0 auto; padding: 0 1.25rem; }
@@ -33,7 +33,7 @@ summary { cursor: pointer; padding: .65rem .9rem; display: grid; list-style: non
 summary::-webkit-details-marker { display: none; }
 summary .quiet { grid-column: 2; font-size: .93rem; }
 details[open] summary { border-bottom: 1px solid var(--line); }
-details > div { padding: .5rem .9rem .9rem; }
+details > div { padding: .5rem .9rem .9rem; scroll-margin-top: 6rem; }
 h3 { font-size: .78rem; text-transform: uppercase; letter-spacing: .06em; color: var(--quiet);
   margin: 1.1rem 0 .3rem; }
 dl { margin: 0; } dt { margin-top: .4rem; } dd { margin: 0 0 0 1rem; }
@@ -44,9 +44,8 @@ dl { margin: 0; } dt { margin-top: .4rem; } dd { margin: 0 0 0 1rem; }
 def docs_page(document_: dict[str, Any], prefix: str) -> str:
     """``document_``: the OpenAPI description."""
     components = document_["components"]["schemas"]
-    tags = dict.fromkeys(operation.tag for operation in OPERATIONS)
     sections = []
-    for tag in tags:
+    for tag in TAGS:
         of_tag = [operation for operation in OPERATIONS if operation.tag == tag]
         inside = "".join(_operation(each, document_, components, prefix) for each in of_tag)
         sections.append(f'<h2 id="{_anchor(tag)}">{escape(tag)}</h2>{inside}')
@@ -56,7 +55,7 @@ def docs_page(document_: dict[str, Any], prefix: str) -> str:
         about = about.replace(f"`{word}`", f"<code>{word}</code>")
     return document(
         "pushd reference",
-        f"""<div class="page">{_navigation(tags)}<main><h1>pushd reference</h1>
+        f"""<div class="page">{_navigation()}<main><h1>pushd reference</h1>
 <p class="quiet">Version {escape(info["version"])} · <a href="/openapi.json">OpenAPI</a> ·
 <a href="/asyncapi.json">AsyncAPI</a> (the frames) · <a href="/">Home</a></p><p>{about}</p>
 {"".join(sections)}{_problems()}</main></div>""",
@@ -68,9 +67,9 @@ def _anchor(tag: str) -> str:
     return tag.lower().replace(" ", "-")
 
 
-def _navigation(tags: dict[str, None]) -> str:
+def _navigation() -> str:
     rows = []
-    for tag in tags:
+    for tag in TAGS:
         inside = "".join(
             f'<li><a href="#{each.name}">{escape(each.name.replace("_", " "))}</a></li>'
             for each in OPERATIONS
@@ -100,12 +99,13 @@ def _operation(
             parts.append(f"<pre>{escape(text)}</pre>")
     refused = ", ".join(map(str, operation.statuses))
     parts.append(f"<h3>Refusals</h3><p>{refused}</p>")
-    parts.append(f"<h3>Try it</h3><pre>{escape(_curl(operation, path))}</pre>")
+    if operation.answers and operation.answers[0].status != 101:
+        parts.append(f"<h3>Try it</h3><pre>{escape(_curl(operation, path))}</pre>")
     method = operation.method
     return (
-        f'<details id="{operation.name}"><summary><span class="m {method}">{method}</span>'
-        f'<code>{escape(path)}</code><span class="quiet">{escape(operation.summary)}</span>'
-        f"</summary><div>{''.join(parts)}</div></details>"
+        f'<details><summary><span class="m {method}">{method}</span>'
+        f'<code>{breakable(path)}</code><span class="quiet">{escape(operation.summary)}</span>'
+        f'</summary><div id="{operation.name}">{"".join(parts)}</div></details>'
     )
 
 
@@ -134,23 +134,18 @@ def _range(param: Param) -> str:
 
 def _curl(operation: Operation, path: str) -> str:
     for param in operation.params:
-        path = path.replace(f"{{{param.name}}}", param.example or param.name.upper())
-    words = ["curl"]
-    if operation.method not in ("GET", "POST"):
-        words.append(f"-X {operation.method}")
-    if operation.method == "POST" and operation.body is None:
-        words.append("-X POST")
+        path = path.replace(f"{{{param.name}}}", param.example)
+    given = [f"{param.name}={param.example}" for param in operation.queries if param.example]
+    first = "curl"
+    if operation.method == "DELETE" or (operation.method == "POST" and operation.body is None):
+        first += f" -X {operation.method}"
     if operation.who != "open":
-        words.append('-H "Authorization: Bearer $KEY"')
+        first += ' -H "Authorization: Bearer $KEY"'
+    parts = [first]
     if operation.body is not None:
-        words.append(f"-H 'Content-Type: {JSON}' -d '{operation.body.example}'")
-    words.append(f'"http://localhost:8080{path}"')
-    return " \\\n  ".join(
-        [
-            " ".join(words[:1]) + (" " + words[1] if len(words) > 2 else ""),
-            *words[2 if len(words) > 2 else 1 :],
-        ]
-    )
+        parts.append(f"-H 'Content-Type: {JSON}' -d '{operation.body.example}'")
+    parts.append(f'"http://localhost:8080{"?".join([path, *filter(None, ["&".join(given)])])}"')
+    return " \\\n  ".join(parts)
 
 
 def _problems() -> str:

@@ -78,13 +78,17 @@ class Health(msgspec.Struct):
     node: str = ""
 
 
-_AFTER = query("after", text(32), "The cursor: 0 from the start, head from now on, or a next.")
-_WAIT = query("wait", _NUMBER, "Seconds to wait for something newer.")
+_AFTER = query(
+    "after", text(32), "The cursor: 0 from the start, head from now on, or a next.", example="0"
+)
+_WAIT = query("wait", _NUMBER, "Seconds to wait for something newer.", example="25")
 _LIMIT = query("limit", whole(1, 1000, 100), "Messages of one answer.")
 _ATLEAST = query("atleast", whole(0, MAX_SEQ), "The seq of the hint that caused the pull.")
 _BEFORE = query("before", whole(1, MAX_SEQ), "History: the messages before this seq.")
 _LAST = query("last", whole(1, 1000), "History: the newest so many.")
-_CHANNELS = query("channels", text(16384, 0), "Channels to follow, with commas between them.")
+_CHANNELS = query(
+    "channels", text(16384, 0), "Channels to follow, with commas between them.", example="news"
+)
 _TOKEN = query("token", text(8192), "The client's token, where no header can be set.")
 _REPLACES = query("replaces", text(64), "The session of this device that ends with this one.")
 

@@ -10,7 +10,7 @@ import msgspec
 from pushd import __version__
 from pushd.web.operation import JSON, Answer, Operation, Param, Schema
 from pushd.web.shapes import Problem
-from pushd.web.table import OPERATIONS, full_path
+from pushd.web.table import OPERATIONS, TAGS, full_path
 
 REF = "#/components/schemas/{name}"
 PROBLEM = "application/problem+json"
@@ -31,12 +31,11 @@ def openapi(prefix: str = "") -> dict[str, Any]:
     for operation in OPERATIONS:
         item = paths.setdefault(full_path(operation, prefix), {})
         item[operation.method.lower()] = _operation(operation, by_type)
-    tags = dict.fromkeys(operation.tag for operation in OPERATIONS)
     return {
         "openapi": "3.1.0",
         "info": {"title": "pushd", "version": __version__, "description": ABOUT},
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in tags],
+        "tags": [{"name": tag} for tag in TAGS],
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": _SECURITY},
     }
@@ -115,7 +114,7 @@ def _parameter(operation: Operation, param: Param) -> dict[str, Any]:
         "schema": param.schema,
     }
     if param.example:
-        number = param.schema.get("type") == "integer"
+        number = param.schema.get("type") in ("integer", "number")
         described["example"] = int(param.example) if number else param.example
     return described
 

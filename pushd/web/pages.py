@@ -52,6 +52,11 @@ def document(title: str, body: str, style: str = "") -> str:
     )
 
 
+def breakable(path: str) -> str:
+    """As HTML: a long path breaks where it has a slash."""
+    return escape(path).replace("/", "/<wbr>")
+
+
 def _links(items: Iterable[tuple[str, str, str]]) -> str:
     rows = (
         f'<li><a href="{escape(href)}"><b>{escape(name)}</b>'
@@ -64,7 +69,7 @@ def _links(items: Iterable[tuple[str, str, str]]) -> str:
 def _routes(items: Iterable[tuple[str, str, str]]) -> str:
     rows = (
         f'<li><div><span><span class="m {method}">{method}</span> '
-        f'<code>{escape(path)}</code></span><span class="quiet">{escape(what)}</span></div></li>'
+        f'<code>{breakable(path)}</code></span><span class="quiet">{escape(what)}</span></div></li>'
         for method, path, what in items
     )
     return f'<ul class="list">{"".join(rows)}</ul>'

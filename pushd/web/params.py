@@ -120,7 +120,9 @@ OF_NODE = query(
     "Only those of this node.",
     _matching("node", _NODE),
 )
-REVOKED_USER = query("user", text(200), "The user whose revocation goes.", check_user)
+REVOKED_USER = query(
+    "user", text(200), "The user whose revocation goes.", check_user, example="alice"
+)
 REVOKED_JTI = query("jti", text(512), "The token whose revocation goes.", _at_most("jti", 512))
 DEVICE = query("device", text(128), "The client's device.", check_device)
 REASON = query("reason", text(MAX_REASON_BYTES), "Told to the client.", _reason, default="kicked")

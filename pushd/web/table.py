@@ -57,6 +57,18 @@ ADMIN: tuple[Operation, ...] = (
 
 OPERATIONS: tuple[Operation, ...] = (*hot.OPERATIONS, *ADMIN, *PAGES)
 
+# As they are read, not as they are written down.
+TAGS = (
+    "Publish and pull",
+    "Hints",
+    "Channels",
+    "Users and sessions",
+    "Revocations",
+    "Nodes",
+    "Health",
+    "Description",
+)
+
 
 def full_path(operation: Operation, prefix: str) -> str:
     """Only what is under /v1 has the prefix of the settings."""
