@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pushd.log import Append, Entry, Log
 from tests.log.support import entry
 
-CHANNELS = "abcdef"
+CHANNELS = "cdefgh"
 # Some of them take several pages.
 PADDING = "x" * 3000
 

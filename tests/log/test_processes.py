@@ -120,20 +120,46 @@ async def test_killed_while_it_changes_all_there_is(tmp_path: Path) -> None:
             killed.until("churned", steps)
             killed.kill()
             assert not [said for said in killed.said if "refused" in said]
-            for said in killed.said:
-                if "churned" in said:
-                    *numbers, redacted = said["state"]
-                    states[said["churned"]] = churn.State(*numbers, tuple(redacted))
-        check_database(tmp_path / "log")
-        async with opened(tmp_path / "log") as log:
-            for channel, state in states.items():
-                states[channel] = await found_state(log, channel, state)
+        await find_states(tmp_path / "log", states, killed)
     async with opened(tmp_path / "log") as log:
         await swept(log)
     check_database(tmp_path / "log")
     assert sorted({name for name, _ in on_disk(tmp_path / "log")}) == sorted(
         channel for channel, state in states.items() if state.alive and state.first <= state.head
     )
+
+
+@pytest.mark.parametrize(
+    "fault", ["sync EIO pushd.db-wal 30", "write EIO pushd.db-wal 200", "write EIO pushd.db$ 20"]
+)
+async def test_a_disk_that_fails_under_changes_ends_the_process_and_undoes_none(
+    tmp_path: Path, fault: str
+) -> None:
+    disk = FaultDisk(tmp_path)
+    states = dict.fromkeys(churn.CHANNELS, churn.State())
+    with process(tmp_path / "log", disk) as broken:
+        broken.do("append 1")
+        disk.refuse(fault)
+        broken.do(f"churn {json.dumps(states, separators=(',', ':'))}")
+        broken.until("ended")
+        disk.mend()
+        assert broken.said[-1]["ended"] == "StorageBroken", broken.said[-1]
+        refused = [said["refused"] for said in broken.said if "refused" in said]
+        assert set(refused) == {"StorageBroken"}
+        assert len(refused) == len(churn.CHANNELS)
+    await find_states(tmp_path / "log", states, broken)
+
+
+async def find_states(directory: Path, states: dict[str, churn.State], ended: Process) -> None:
+    """Takes the states from what was acked to what is there."""
+    for said in ended.said:
+        if "churned" in said:
+            *numbers, redacted = said["state"]
+            states[said["churned"]] = churn.State(*numbers, tuple(redacted))
+    check_database(directory)
+    async with opened(directory) as log:
+        for channel, state in states.items():
+            states[channel] = await found_state(log, channel, state)
 
 
 async def found_state(log: Log, channel: str, acked: churn.State) -> churn.State:
