@@ -19,6 +19,7 @@ from pushd.fanout import Fanout, FanoutOptions
 from pushd.hub import Hub
 from pushd.inboxes import Inboxes
 from pushd.keysource import Place, RefreshedKeys, Sources, read_file
+from pushd.limits import Quota, Shares
 from pushd.log import Log, LogOptions
 from pushd.metrics import Counters
 from pushd.notices import Notices
@@ -123,7 +124,11 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     tails = Tails(settings.tail_cache, settings.tail_messages)
     inboxes = Inboxes()
     notices = Notices(wheel, settings.poll_grace)
-    pulls = Pulls(log, places, tails, fanout, wheel, responses, counters, settings.max_pull_bytes)
+    shares = Shares(settings.max_connections_per_user, "sessions and held polls of one user")
+    begun = Quota(settings.max_new_channels, 3600.0, "new channels of one user within an hour")
+    pulls = Pulls(
+        log, places, tails, fanout, wheel, responses, counters, settings.max_pull_bytes, shares
+    )
     sessions = Sessions(
         log,
         places,
@@ -133,7 +138,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         inboxes,
         notices,
         counters,
-        settings.max_connections_per_user,
+        shares,
         settings.max_channels_per_session,
     )
     return Hub(
@@ -152,7 +157,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         inboxes=inboxes,
         notices=notices,
         pulls=pulls,
-        publisher=Publisher(log, namespaces, settings.max_body, settings.max_targets),
+        publisher=Publisher(log, namespaces, settings.max_body, settings.max_targets, begun),
         sessions=sessions,
         responses=responses,
         counters=counters,

@@ -65,6 +65,11 @@ class Hub:
     connections: int = 0
     lag_s: float = 0.0  # how late the loop came to the wheel's last tick
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether the loop is so late that newcomers would only make it later for all."""
+        return self.lag_s > self.settings.shed_lag
+
     def on_advance(self, advances: list[Advance]) -> None:
         """Committed messages: keep them for the pulls that follow, then tell who follows."""
         for advance in advances:

@@ -13,8 +13,9 @@ import structlog
 import trio
 
 from pushd.core.permissions import Identity
-from pushd.errors import PushdError
+from pushd.errors import Overloaded, PushdError
 from pushd.hub import Hub
+from pushd.limits import jittered
 from pushd.log import Marks
 from pushd.outgoing import Outgoing
 from pushd.sessions import Session
@@ -39,6 +40,8 @@ class LiveSession(Session):
     def open(self, channels: list[str], done: Callable[[PushdError | None], None]) -> None:
         """Register, load the marks, ``greet``; then ``done``. Raises Overloaded."""
         hub = self.hub
+        if hub.overloaded:
+            raise Overloaded("This node is busy.", retry_after=jittered())
         hub.sessions.open(self)
         # Hints are small: what the kernel would buffer for a peer that does not read is waste.
         self.out.sock.setsockopt(

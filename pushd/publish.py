@@ -14,6 +14,7 @@ from pushd.core.names import Kind, check_channel, check_user, kind_of
 from pushd.core.namespaces import Namespaces
 from pushd.core.permissions import Identity, may_publish
 from pushd.errors import BadRequest, Forbidden, NotFound, PushdError, TooLarge
+from pushd.limits import Quota
 from pushd.log import Append, Entry, Log, Stored
 
 MAX_ID_BYTES = 128
@@ -44,7 +45,16 @@ _fanned = msgspec.json.Decoder(Fanned)
 class Publisher:
     """Turns what publishers send into appends. Limits in bytes and counts."""
 
-    def __init__(self, log: Log, namespaces: Namespaces, max_body: int, max_targets: int) -> None:
+    def __init__(
+        self,
+        log: Log,
+        namespaces: Namespaces,
+        max_body: int,
+        max_targets: int,
+        begun: Quota | None = None,
+    ) -> None:
+        """``begun``: how many channels a user may begin."""
+        self._begun = begun
         self._log = log
         self._namespaces = namespaces
         self._max_body = max_body
@@ -113,6 +123,10 @@ class Publisher:
                 raise Forbidden(f"You may not publish to channel {channel!r}.")
             if kind_of(channel) is Kind.SESSION:
                 raise NotFound("Messages to one session are not supported yet.")
+        if identity.user is not None and self._begun is not None:
+            new = [channel for channel in channels if channel not in self._log.heads]
+            if new:
+                self._begun.take(identity.user, new)
         return Append([Entry(channel, draft) for channel in channels], identity.publisher, done)
 
 

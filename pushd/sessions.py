@@ -20,9 +20,10 @@ from pushd.core.positions import START, Cursor, parse_cursor
 from pushd.core.pulling import UNWRITTEN, Position
 from pushd.core.topics import Link, Subscription
 from pushd.core.wheel import Expiring, TimingWheel
-from pushd.errors import BadRequest, Overloaded, PushdError, TooLarge
+from pushd.errors import BadRequest, PushdError, TooLarge
 from pushd.fanout import Fanout
 from pushd.inboxes import Inboxes
+from pushd.limits import Shares
 from pushd.log import Log, Marks
 from pushd.metrics import Counters
 from pushd.notices import Notices
@@ -105,7 +106,7 @@ class Sessions:
         inboxes: Inboxes,
         notices: Notices,
         counters: Counters,
-        max_per_user: int,
+        shares: Shares,
         max_channels: int,
     ) -> None:
         self.inboxes = inboxes
@@ -118,7 +119,7 @@ class Sessions:
         self._fanout = fanout
         self._access = access
         self._wheel = wheel
-        self._max_per_user = max_per_user
+        self._shares = shares
         self._max_channels = max_channels
 
     def open(self, session: Session) -> None:
@@ -126,12 +127,8 @@ class Sessions:
         Unauthorized for a revoked one: whoever ends those has not seen it."""
         self._access.standing.check(session.identity, time.time())
         if session.user is not None:
-            of_user = self.by_user.setdefault(session.user, {})
-            if len(of_user) >= self._max_per_user:
-                raise Overloaded(
-                    f"A user may have {self._max_per_user} sessions at once.", retry_after=30
-                )
-            of_user[session.id] = session
+            self._shares.enter(session.user)
+            self.by_user.setdefault(session.user, {})[session.id] = session
         self.by_id[session.id] = session
 
     def close(self, session: Session) -> None:
@@ -143,6 +140,7 @@ class Sessions:
         session.pending.clear()
         if self.by_id.pop(session.id, None) is None or session.user is None:
             return
+        self._shares.leave(session.user)
         of_user = self.by_user[session.user]
         del of_user[session.id]
         if not of_user:

@@ -19,7 +19,7 @@ import pytest
 # A unit is a package or a module directly under pushd/.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"core", "settings", "logs", "metrics"}),
+    frozenset({"core", "settings", "logs", "metrics", "limits"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout", "notices"})
     | frozenset({"places"})
     | frozenset({"tokens", "keysets", "fetch", "keysource", "revocations"}),

@@ -18,6 +18,7 @@ from pushd.core.wheel import Expiring, TimingWheel
 from pushd.errors import Overloaded
 from pushd.fanout import Fanout, FanoutOptions
 from pushd.inboxes import Inboxes
+from pushd.limits import Shares
 from pushd.log import Head, Marks
 from pushd.metrics import Counters
 from pushd.notices import Notices
@@ -80,7 +81,7 @@ class World:
             self.inboxes,
             Notices(self.wheel, 60.0),
             Counters(),
-            max_per_user=3,
+            Shares(3, "sessions"),
             max_channels=4,
         )
 

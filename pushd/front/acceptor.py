@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import random
 import resource
 import socket
 
@@ -14,6 +14,7 @@ from pushd.core.responses import CLOSE, splice
 from pushd.errors import Overloaded
 from pushd.front.connection import Dispatcher, HttpConnection
 from pushd.hub import Hub
+from pushd.limits import Addresses, Shares, jittered
 
 BATCH = 64  # accepts between two checkpoints
 BACKLOG = 4096
@@ -65,6 +66,11 @@ class Acceptor:
         self._dispatcher = dispatcher
         self._connections = connections
         self._most = most
+        settings = hub.settings
+        self._key = Addresses(settings.trusted_proxies).key
+        self._of_address = Shares(
+            settings.max_connections_per_address, "connections of one address"
+        )
         self._one_ended = trio.Event()
 
     async def run(self) -> None:
@@ -85,10 +91,28 @@ class Acceptor:
                 log.error("cannot accept", error=error.strerror)
                 await trio.sleep(OUT_OF_FILES_S)
 
-    def _refusal(self) -> bytes:
-        wait = random.randint(3, 10)
-        error = Overloaded("This node has all the connections it may have.", retry_after=wait)
-        return splice(self._hub.responses.problem(error), CLOSE)
+    def _admit(self, address: str) -> str | None:
+        """What the connection is counted under. Raises Overloaded."""
+        hub = self._hub
+        if hub.connections >= self._most:
+            raise Overloaded(
+                "This node has all the connections it may have.", retry_after=jittered()
+            )
+        if hub.overloaded:
+            raise Overloaded("This node is busy.", retry_after=jittered())
+        key = self._key(address)
+        if key is not None:
+            self._of_address.enter(key)
+        return key
+
+    def _turn_away(self, sock: socket.socket, error: Overloaded) -> None:
+        """Say so, if the socket takes it at once: those that are refused cost next to nothing."""
+        self._hub.counters.connections_refused += 1
+        self._hub.counters.errors[error.code] += 1
+        with sock:
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):
+                sock.send(splice(self._hub.responses.problem(error), CLOSE))
 
     def close(self) -> None:
         """Stop accepting; connections go on."""
@@ -101,24 +125,19 @@ class Acceptor:
         await self._one_ended.wait()
 
     def _take(self, sock: socket.socket, peer: tuple[str, int]) -> None:
-        counters = self._hub.counters
-        if self._hub.connections >= self._most:
-            counters.connections_refused += 1
-            with sock:
-                sock.setblocking(False)
-                try:
-                    sock.send(self._refusal())
-                except OSError:
-                    return
+        try:
+            key = self._admit(peer[0])
+        except Overloaded as error:
+            self._turn_away(sock, error)
             return
-        counters.connections_accepted += 1
+        self._hub.counters.connections_accepted += 1
         sock.setblocking(False)
         self._hub.connections += 1
         connection = HttpConnection(sock, peer[0], self._hub, self._dispatcher)
         self.live[connection] = None
-        self._connections.start_soon(self._supervise, connection)
+        self._connections.start_soon(self._supervise, connection, key)
 
-    async def _supervise(self, connection: HttpConnection) -> None:
+    async def _supervise(self, connection: HttpConnection, key: str | None) -> None:
         """One connection's failure is its own: logged here, felt by nobody else."""
         try:
             await connection.run()
@@ -126,5 +145,7 @@ class Acceptor:
             log.exception("connection failed", address=connection.address)
         finally:
             self._hub.connections -= 1
+            if key is not None:
+                self._of_address.leave(key)
             self.live.pop(connection, None)
             self._one_ended.set()

@@ -95,7 +95,11 @@ class MultiPull:
             channels = [name for name, cursor in asked]
             if self._body.mine and self._identity.user is not None:
                 channels.append(self._hub.inboxes.news_of(self._identity.user))
-            poll = self._hub.pulls.hold(channels, wait, self._answer, self._identity)
+            try:
+                poll = self._hub.pulls.hold(channels, wait, self._answer, self._identity)
+            except PushdError as error:  # too many of this user's are held
+                self._connection.refuse(error)
+                return
             if poll is not None:
                 self._connection.waiting = poll
                 if self._box is not None:

@@ -102,9 +102,13 @@ class Networks(Kind[tuple[str, ...]]):
     form, metavar = "10.0.0.0/8,192.0.2.7", "NETWORK,..."
 
     def parse(self, text: str) -> tuple[str, ...]:
-        return self._all([part.strip() for part in text.split(",")] if text.strip() else [])
+        if text.strip() in ("", "none"):
+            return ()
+        return self._all([part.strip() for part in text.split(",")])
 
     def from_toml(self, value: object, base: Path) -> tuple[str, ...]:
+        if isinstance(value, str):
+            return self.parse(value)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise ValueError('must be a list, like ["10.0.0.0/8"]')
         return self._all(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pushd.core.namespaces import Retention
+from pushd.settings.addresses import Networks
 from pushd.settings.declare import setting
 from pushd.settings.kinds import Count, Duration, Size
 from pushd.settings.namespaces import RETENTION_AGE, RETENTION_BYTES, RETENTION_MESSAGES
@@ -60,11 +61,26 @@ class Connections:
     """Connections"""
 
     max_connections: int = setting(20_000, Count(1, 1_000_000), "Connections of this node.")
-    max_connections_per_user: int = setting(20, Count(1, 100_000), "Sessions of one user.")
+    max_connections_per_user: int = setting(
+        20, Count(1, 100_000), "Sessions and held polls of one user."
+    )
     max_handshakes: int = setting(
         1000, Count(1, 100_000), "Connections that have not sent a whole request head yet."
     )
     max_handshakes_per_address: int = setting(32, Count(1, 100_000), "The same, from one address.")
+    max_connections_per_address: int = setting(
+        1000, Count(1, 1_000_000), "Connections from one address (IPv6: one /64 network)."
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        ("127.0.0.0/8", "::1/128"),
+        Networks(),
+        "Networks whose connections bring many clients: no limits per address for them.",
+    )
+    shed_lag: float = setting(
+        1.0,
+        Duration(0.01, HOUR),
+        "When the event loop is so late, new connections and WebSockets get 503 until it is not.",
+    )
     head_timeout: float = setting(
         10.0, Duration(0.05, 5 * MINUTE), "Time for a request head to arrive."
     )
@@ -101,6 +117,9 @@ class Requests:
     )
     max_pull_bytes: int = setting(
         MIB, Size(1 * KIB, 256 * MIB), "Bytes of messages in one answer; one always fits."
+    )
+    max_new_channels: int = setting(
+        100, Count(0, 1_000_000_000), "Channels that one user may begin within an hour; then 429."
     )
     max_targets: int = setting(10_000, Count(1, 1_000_000), "Targets of one publish.")
     max_cursors: int = setting(128, Count(1, 10_000), "Cursors of one multi-pull or ack.")

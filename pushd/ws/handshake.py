@@ -14,7 +14,14 @@ from pushd.core.frames import Auth, bye_frame, decode_client_frame
 from pushd.core.names import check_device
 from pushd.core.permissions import Identity
 from pushd.core.responses import CLOSE, splice
-from pushd.errors import BadRequest, Forbidden, PushdError, Unauthorized, UpgradeRequired
+from pushd.errors import (
+    BadRequest,
+    Forbidden,
+    Overloaded,
+    PushdError,
+    Unauthorized,
+    UpgradeRequired,
+)
 from pushd.front.caller import bearer
 from pushd.front.connection import HttpConnection
 from pushd.front.pulls import device_of
@@ -22,6 +29,7 @@ from pushd.front.query import parse_query
 from pushd.front.request import Request
 from pushd.handover import HandoverStream
 from pushd.hub import Hub
+from pushd.limits import jittered
 from pushd.ws.session import WebSocketSession, serve_session
 from pushd.ws.telling import TellingConnection
 
@@ -95,6 +103,8 @@ async def serve_websocket(connection: HttpConnection) -> None:
     hub = connection.hub
     request = connection.take_handed()
     try:
+        if hub.overloaded:
+            raise Overloaded("This node is busy.", retry_after=jittered())
         offer = Offer(request)
         _check_version(request)
         _check_origin(hub, request)

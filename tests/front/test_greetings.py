@@ -47,7 +47,7 @@ async def keep_quiet(server: Server, stack: AsyncExitStack, count: int) -> list[
 
 @pytest.mark.parametrize("limit", ["max_handshakes", "max_handshakes_per_address"])
 async def test_those_that_keep_quiet_are_limited(tmp_path: Path, limit: str) -> None:
-    limits: dict[str, Any] = {limit: 2}
+    limits: dict[str, Any] = {limit: 2, "trusted_proxies": ()}
     async with running_server(tmp_path, **limits) as server, AsyncExitStack() as stack:
         quiet = await keep_quiet(server, stack, 2)
         await quiet[0].write(b"GET /")  # half a request is none

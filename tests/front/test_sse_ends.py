@@ -129,7 +129,7 @@ async def test_too_many_sessions_of_a_user_come_again(tmp_path: Path) -> None:
             async with listening(server, token=server.token()) as second:
                 bye = await farewell(second, 1013)
                 assert (bye.data["reason"], bye.data["reconnect"]) == ("overloaded", True)
-                assert bye.retry_ms == bye.data["retry_after_ms"] >= 30_000
+                assert bye.retry_ms == bye.data["retry_after_ms"] >= 1000
             assert len(server.hub.sessions.by_id) == 1
         await gone(server)
 
@@ -181,6 +181,27 @@ async def test_a_request_behind_the_stream_gets_no_answer_and_keeps_nothing(
         session.bye(1012, "restart")
         await farewell(stream, 1012)
     await gone(server)
+
+
+async def test_given_up_with_a_request_behind_it(server: Server) -> None:
+    """The connection's task waits for its turn then, not for the socket."""
+    async with listening(server, token=server.token()) as stream:
+        await stream.expect("hello")
+        received = server.hub.counters.bytes_in
+        await stream.peer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await until(lambda: server.hub.counters.bytes_in > received)
+        [session] = server.hub.sessions.of_user("alice")
+        session.out.abort()
+        await gone(server)
+
+
+async def test_the_kernel_looks_for_peers_that_are_gone(server: Server) -> None:
+    """Nothing comes from a listener: only unacknowledged heartbeats tell."""
+    async with listening(server, token=server.token()) as stream:
+        await stream.expect("hello")
+        [session] = server.hub.sessions.of_user("alice")
+        option = (sockets.IPPROTO_TCP, sockets.TCP_USER_TIMEOUT)
+        assert session.out.sock.getsockopt(*option) == 60_000
 
 
 async def test_a_session_that_is_given_up(server: Server) -> None:
