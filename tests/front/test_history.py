@@ -197,6 +197,48 @@ async def test_trimmed_redacted_deleted(server: Server, kept: bool) -> None:
     assert (answer.status, answer.code) == (410, "epoch_changed")
 
 
+@pytest.mark.parametrize("change", ["trim", "trim all", "redact", "delete"])
+async def test_a_change_between_the_read_and_the_answer(
+    server: Server, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """What was read before it is not given out after it."""
+    await filled(server, 10)
+    forget_tails(server)
+    log = server.hub.log
+    read = log.read_back
+
+    def read_then_change(*arguments: Any) -> None:
+        *ask, done = arguments
+
+        def changed(messages: Any) -> None:
+            monkeypatch.undo()
+            calls: dict[str, tuple[Callable[..., None], tuple[Any, ...]]] = {
+                "trim": (log.trim, ("news", 8)),
+                "trim all": (log.trim, ("news", 11)),
+                "redact": (log.redact, ("news", 9)),
+                "delete": (log.delete, ("news",)),
+            }
+            call, what = calls[change]
+            call(*what, lambda _: done(messages))
+
+        read(*ask, changed)
+
+    monkeypatch.setattr(log, "read_back", read_then_change)
+    answer = (await page(server, last=5)).json
+    types = {message["seq"]: message["type"] for message in answer["messages"]}
+    plain = dict.fromkeys(range(6, 11), "message")
+    assert (
+        types
+        == {
+            "trim": dict.fromkeys(range(8, 11), "message"),
+            "trim all": {},
+            "redact": {**plain, 9: "redacted"},
+            "delete": {},
+        }[change]
+    )
+    assert answer["more"] is (change == "redact")
+
+
 async def test_pages_while_the_channel_changes(server: Server) -> None:
     """Every page is an exact slice, or nothing that was removed comes back."""
     await filled(server, 200)
