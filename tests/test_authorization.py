@@ -1,0 +1,313 @@
+"""The authorization table: every route and every frame × every kind of caller, cell by cell.
+
+A cell is the status of the answer (routes), or what comes back first (frames). A route that is
+not in the table fails ``test_the_table_is_complete``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import jwt
+import pytest
+
+from pushd.core.frames import ClientFrame
+from pushd.settings import ApiKeyTable, Namespace
+from tests.support.app import SECRET, Server, running_server
+from tests.support.events import EventStream
+from tests.support.http import Answer, request
+from tests.support.websocket import Closed
+
+CALLERS = ("nobody", "expired", "bob", "alice", "publisher", "reader", "admin")
+KEYS = {scope: f"key-with-the-scope-{scope}" for scope in ("publish", "read", "admin")}
+
+
+def token(user: str, seconds: int = 60, **grants: Any) -> str:
+    claims = {"sub": user, "exp": int(time.time()) + seconds, "pushd": grants}
+    return jwt.encode(claims, SECRET, "HS256")
+
+
+def credential(caller: str) -> str | None:
+    """Alice may read and publish ``news``; bob, as good a user, nothing of what is asked for."""
+    grants = {"subscribe": ["news"], "publish": ["news", "user:alice"]}
+    return {
+        "nobody": None,
+        "expired": token("alice", -1, **grants),
+        "bob": token("bob"),
+        "alice": token("alice", **grants),
+        "publisher": KEYS["publish"],
+        "reader": KEYS["read"],
+        "admin": KEYS["admin"],
+    }[caller]
+
+
+@dataclass
+class Route:
+    """``cells``: one status per caller, in the order of CALLERS."""
+
+    method: str
+    path: str
+    cells: str
+    body: Any = b""
+    template: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.template or self.path}"
+
+
+OPEN = "200 200 200 200 200 200 200"
+USERS_OWN = "401 401 403 200 403 200 403"  # who may read news
+LISTS = "401 401 403 403 403 200 200"
+ADMINS = "401 401 403 403 403 403 200"
+MESSAGE = {"data": 1}
+CURSORS = {"cursors": {"news": "0"}}
+
+# fmt: off
+ROUTES = [
+    Route("GET", "/", OPEN),
+    Route("GET", "/console/", OPEN),
+    Route("GET", "/docs", OPEN),
+    Route("GET", "/openapi.json", OPEN),
+    Route("GET", "/asyncapi.json", OPEN),
+    Route("GET", "/healthz", OPEN),
+    Route("GET", "/readyz", OPEN),
+    Route("GET", "/metrics", OPEN),  # asked from this machine
+    Route("GET", "/metrics", LISTS, headers={"X-Forwarded-For": "192.0.2.1"}),
+    # Publishing
+    Route("POST", "/v1/channels/news/messages", "401 401 403 201 201 403 403", MESSAGE),
+    Route("POST", "/v1/channels/user:alice/messages", "401 401 403 201 201 403 403", MESSAGE),
+    Route("POST", "/v1/channels/other/messages", "401 401 403 403 201 403 403", MESSAGE),
+    Route("POST", "/v1/channels/all/messages", "401 401 403 403 201 403 403", MESSAGE),
+    Route("POST", "/v1/channels/$control/messages", "401 401 403 403 403 403 403", MESSAGE),
+    Route("POST", "/v1/publish", "401 401 403 200 200 403 403",
+          {"to": {"channels": ["news"]}, "message": MESSAGE}),
+    Route("POST", "/v1/publish", "401 401 403 403 200 403 403",
+          {"to": {"channels": ["news"], "all": True}, "message": MESSAGE}),
+    # Pulling
+    Route("GET", "/v1/channels/news/messages?after=0", USERS_OWN),
+    Route("GET", "/v1/channels/news/messages?last=1", USERS_OWN),
+    Route("GET", "/v1/channels/user:alice/messages?after=0", USERS_OWN),
+    Route("GET", "/v1/channels/all/messages?after=0", "401 401 200 200 403 200 403"),
+    Route("GET", "/v1/channels/open/messages?after=0", "401 401 200 200 403 200 403"),
+    Route("GET", "/v1/channels/other/messages?after=0", "401 401 403 403 403 200 403"),
+    Route("GET", "/v1/channels/group:g/messages?after=0", "401 401 403 403 403 200 403"),
+    Route("GET", "/v1/channels/$control/messages?after=0", "401 401 403 403 403 403 200"),
+    Route("GET", "/v1/channels/session:x/messages?after=0", "401 401 403 403 403 403 403"),
+    Route("POST", "/v1/ack", "401 401 403 204 403 204 403", CURSORS),
+    Route("POST", "/v1/channels/news/read", "401 401 403 204 403 400 403", {"cursor": "0"}),
+    Route("POST", "/v1/call", "401 401 404 404 404 404 404", {"name": "X"}),
+    # Operations
+    Route("GET", "/v1/stats", LISTS),
+    Route("GET", "/v1/nodes", LISTS),
+    Route("GET", "/v1/channels", LISTS),
+    Route("GET", "/v1/channels/news", LISTS),
+    Route("GET", "/v1/sessions", LISTS),
+    Route("GET", "/v1/users", LISTS),
+    Route("GET", "/v1/users/alice", LISTS),
+    Route("GET", "/v1/channels/news/receipts?seq=1", LISTS),
+    Route("DELETE", "/v1/channels/news", "401 401 403 403 403 403 204"),
+    Route("POST", "/v1/channels/news/trim", ADMINS, {"before": 1}),
+    Route("DELETE", "/v1/channels/news/messages/{seq}", "401 401 403 403 403 403 204"),
+    Route("DELETE", "/v1/sessions/{session}", "401 401 403 403 403 403 204"),
+    Route("DELETE", "/v1/users/carl/sessions", ADMINS),
+    Route("DELETE", "/v1/users/carl", ADMINS),
+    Route("POST", "/v1/heartbeat/check", ADMINS),
+    Route("GET", "/v1/revocations", ADMINS),
+    Route("POST", "/v1/revocations", "401 401 403 403 403 403 201", {"user": "dora", "until": 4_000_000_000}),
+    # It finds none, but may look.
+    Route("DELETE", "/v1/revocations?user=dora", "401 401 403 403 403 403 404"),
+]
+# fmt: on
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    keys = tuple(
+        ApiKeyTable(scope, hashlib.sha256(key.encode()).hexdigest(), (scope,))
+        for scope, key in KEYS.items()
+    )
+    async with running_server(
+        tmp_path, keys=keys, namespaces={"open": Namespace(public=True)}
+    ) as it:
+        yield it
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=str)
+async def test_a_route(server: Server, route: Route) -> None:
+    statuses = []
+    for caller in CALLERS:
+        stored = await server.publish("news", 1)
+        async with server.socket(token=token("carl")) as socket:
+            session = (await socket.expect("hello"))["session"]
+            path = route.path.format(session=session, seq=stored["seq"])
+            body = route.body
+            answer = await server.ask(
+                route.method, path, token=credential(caller), body=body, headers=route.headers
+            )
+        if answer.status == 401:
+            assert answer.code == ("token_expired" if caller == "expired" else "unauthorized")
+        statuses.append(answer.status)
+    assert statuses == [int(cell) for cell in route.cells.split()]
+
+
+LINE = b'{"channel":"news","data":1}\n'
+
+
+async def first_line(server: Server, caller: str) -> str:
+    """NDJSON: each line has its own right."""
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = await server.ask(
+        "POST", "/v1/publish", token=credential(caller), body=LINE, headers=headers
+    )
+    return answer.code if answer.status != 200 else str(answer.json.get("code", "stored"))
+
+
+async def of_many(server: Server, caller: str) -> str:
+    """A multi-pull: each channel has its own right."""
+    answer = await server.ask("POST", "/v1/pull", token=credential(caller), body=CURSORS)
+    if answer.status != 200:
+        return answer.code
+    news = answer.json["channels"]["news"]
+    return "pulled" if "messages" in news else str(news["error"]["code"])
+
+
+async def of_events(server: Server, caller: str) -> str:
+    """An event stream: the caller has one, the channel may be denied."""
+    async with server.peer() as peer:
+        target = "/v1/events?channels=news"
+        await peer.write(request("GET", target, token=credential(caller)))
+        head = await peer.answer(head=True)
+        if head.status != 200:
+            return Answer(head.status, head.headers, await peer._body(head.headers)).code
+        hello = (await EventStream(peer, head).expect("hello")).data
+    return "follows" if "news" in hello["heads"] else str(hello["denied"][0]["code"])
+
+
+async def of_hello(server: Server, caller: str) -> str:
+    async with server.socket("/v1/ws?channels=news", token=credential(caller)) as socket:
+        if caller == "nobody":
+            await socket.send({"type": "ping"})
+        hello = await socket.message()
+        if hello["type"] == "bye":
+            return str(hello["reason"])
+    return "follows" if "news" in hello["heads"] else str(hello["denied"][0]["code"])
+
+
+GONE = "unauthorized token_expired"
+MIXED = {
+    first_line: f"{GONE} forbidden stored stored forbidden forbidden",
+    of_many: f"{GONE} forbidden pulled forbidden pulled forbidden",
+    of_events: f"{GONE} forbidden follows forbidden follows forbidden",
+    of_hello: f"{GONE} forbidden follows forbidden follows forbidden",
+}
+
+
+@pytest.mark.parametrize("ask", MIXED, ids=lambda ask: ask.__name__)
+async def test_a_route_with_rights_within(server: Server, ask: Any) -> None:
+    await server.publish("news", 1)
+    found = [await ask(server, caller) for caller in CALLERS]
+    assert found == MIXED[ask].split()
+
+
+# What comes back first. Nobody and the expired never get so far: their session ends.
+FRAMES: list[tuple[dict[str, Any], str]] = [
+    ({"type": "ping"}, "pong pong pong pong pong"),
+    (
+        {"type": "subscribe", "channels": {"news": "0"}},
+        "forbidden follows forbidden follows forbidden",
+    ),
+    (
+        {"type": "unsubscribe", "channels": ["news"]},
+        "unsubscribed unsubscribed unsubscribed unsubscribed unsubscribed",
+    ),
+    ({"type": "ack", "cursors": {"news": "0"}}, "forbidden pong forbidden pong forbidden"),
+    (
+        {"type": "read", "channel": "news", "cursor": "0"},
+        "forbidden pong forbidden bad_request forbidden",
+    ),
+    (
+        {"type": "publish", "id": "p", "to": {"channels": ["news"]}, "message": MESSAGE},
+        "forbidden published published forbidden forbidden",
+    ),
+    (
+        {"type": "publish", "id": "p", "to": {"all": True}, "message": MESSAGE},
+        "forbidden forbidden published forbidden forbidden",
+    ),
+    (
+        {"type": "call", "id": "c", "name": "X"},
+        "no_handler no_handler no_handler no_handler no_handler",
+    ),
+    ({"type": "auth", "token": "t"}, "bad_request bad_request bad_request bad_request bad_request"),
+]
+
+
+@pytest.mark.parametrize(
+    ("frame", "cells"),
+    FRAMES,
+    ids=lambda value: value.get("type") if isinstance(value, dict) else "",
+)
+async def test_a_frame(server: Server, frame: dict[str, Any], cells: str) -> None:
+    await server.publish("news", 1)
+    found = [await first_answer(server, caller, frame) for caller in CALLERS]
+    assert found == [*GONE.split(), *cells.split()]
+
+
+async def first_answer(server: Server, caller: str, frame: dict[str, Any]) -> str:
+    async with server.socket(token=credential(caller)) as socket:
+        if caller in ("nobody", "expired"):
+            await socket.send(frame)
+            bye = await socket.expect("bye")
+            with pytest.raises(Closed) as end:
+                await socket.message()
+            assert end.value.code == 4001
+            return str(bye["reason"])
+        await socket.expect("hello")
+        await socket.send(frame)
+        if frame["type"] in ("ack", "read"):
+            await socket.send({"type": "ping"})  # they are silent when all is well
+        answer = await socket.message()
+        if answer["type"] == "subscribed":
+            denied = answer["denied"]
+            return str(denied[0]["code"]) if denied else "follows"
+        return str(answer["code"] if answer["type"] == "error" else answer["type"])
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_whom_a_refresh_is_for(server: Server, caller: str) -> None:
+    """A session of alice's takes alice's good token, and no other credential."""
+    async with server.socket(token=token("alice")) as socket:
+        await socket.expect("hello")
+        await socket.send({"type": "refresh", "token": credential(caller) or ""})
+        answer = await socket.message()
+    expected = {
+        "nobody": "unauthorized",
+        "expired": "token_expired",
+        "alice": None,
+    }.get(caller, "forbidden")
+    assert answer.get("code") == expected
+
+
+def test_the_table_is_complete() -> None:
+    """Every route that is served has its row, and every frame that clients may send."""
+    from pushd.web.table import OPERATIONS
+
+    rows = {(route.method, pattern_of(route.path)) for route in ROUTES}
+    rows |= {("GET", "/v1/ws"), ("GET", "/v1/events"), ("POST", "/v1/pull")}
+    rows -= {("GET", "/"), ("GET", "/console/")}  # pages, not operations
+    served = {(each.method, pattern_of(each.path)) for each in OPERATIONS}
+    assert rows == served
+    frames = {str(frame["type"]) for frame, _ in FRAMES} | {"refresh"}
+    assert frames == {str(each.__struct_config__.tag) for each in get_args(ClientFrame)}
+
+
+def pattern_of(path: str) -> str:
+    """``/v1/users/alice`` and ``/v1/users/{user}`` alike, without the query."""
+    path = path.partition("?")[0]
+    return re.sub(r"(/(?:channels|users|sessions|messages)/)[^/]+", r"\1{}", path)
