@@ -17,7 +17,6 @@ from pushd.core.origins import Origins
 from pushd.core.responses import Responses
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.enforcer import Enforcer
-from pushd.errors import PushdError
 from pushd.fanout import Fanout
 from pushd.inboxes import Inboxes
 from pushd.keysource import Sources
@@ -102,25 +101,6 @@ class Hub:
         if head is None:
             self.inboxes.forget(channel)
             self.fanout.recall(channel)
-
-    def revoke(
-        self,
-        kind: str,
-        value: str,
-        until_s: float,
-        done: Callable[[tuple[float, float] | PushdError], None],
-    ) -> None:
-        """As ``Log.revoke``; whoever is connected with what is revoked is put out at once."""
-
-        def revoked(result: tuple[float, float] | PushdError) -> None:
-            self.enforcer.look()
-            done(result)
-
-        self.log.revoke(kind, value, until_s, revoked)
-
-    def unrevoke(self, kind: str, value: str, done: Callable[[PushdError | None], None]) -> None:
-        """As ``Log.unrevoke``."""
-        self.log.unrevoke(kind, value, done)
 
     def keys_changed(self) -> None:
         """A key set has other keys now; who lives by one that went is put out."""

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from pushd import enforcer
-from pushd.errors import Overloaded, PushdError
-from tests.support.app import SECRET, Server, Socket, running_server, until
+from pushd.errors import Overloaded
+from tests.support.app import KEY, SECRET, Server, Socket, running_server, until
 from tests.support.events import listening
 from tests.support.http import patience, request
 from tests.support.websocket import Closed
@@ -31,26 +31,15 @@ def token(user: str = "alice", issued: float | None = AGO, **claims: Any) -> str
     return jwt.encode(made | claims, SECRET, "HS256")
 
 
-async def revoke(server: Server, kind: str, value: str, seconds: float = 600) -> None:
-    """As the admin side does it; returns when it is on disk."""
-    done = trio.Event()
-    results: list[object] = []
-
-    def told(result: object) -> None:
-        results.append(result)
-        done.set()
-
-    server.hub.revoke(kind, value, time.time() + seconds, told)
-    with patience():
-        await done.wait()
-    assert not isinstance(results[0], PushdError)
+async def revoke(server: Server, kind: str, value: str) -> None:
+    """Returns when it is on disk."""
+    answer = await server.ask("POST", "/v1/revocations", token=KEY, body={kind: value})
+    assert answer.status == 201, answer
 
 
 async def unrevoke(server: Server, kind: str, value: str) -> None:
-    done = trio.Event()
-    server.hub.unrevoke(kind, value, lambda _: done.set())
-    with patience():
-        await done.wait()
+    answer = await server.ask("DELETE", f"/v1/revocations?{kind}={value}", token=KEY)
+    assert answer.status == 204, answer
 
 
 async def put_out(socket: Socket) -> None:
@@ -125,8 +114,10 @@ async def test_one_token_is_revoked_and_no_other(server: Server) -> None:
 
 async def test_revocations_outlive_the_server_and_end(tmp_path: Path) -> None:
     async with running_server(tmp_path) as server:
-        await revoke(server, "user", "alice", 600)
-        await revoke(server, "user", "bob", -1)
+        await revoke(server, "user", "alice")
+        done = trio.Event()
+        server.hub.log.revoke("user", "bob", time.time() - 1, lambda _: done.set())
+        await done.wait()
     async with running_server(tmp_path) as server:
         assert [await status(server, token(user)) for user in ("alice", "bob")] == [401, 200]
 
