@@ -67,6 +67,7 @@ USERS_OWN = "401 401 403 200 403 200 403"  # who may read news
 LISTS = "401 401 403 403 403 200 200"
 ADMINS = "401 401 403 403 403 403 200"
 MESSAGE = {"data": 1}
+REVOKED = {"user": "dora", "until": int(time.time()) + 600}
 CURSORS = {"cursors": {"news": "0"}}
 
 # fmt: off
@@ -120,7 +121,7 @@ ROUTES = [
     Route("DELETE", "/v1/users/carl", ADMINS),
     Route("POST", "/v1/heartbeat/check", ADMINS),
     Route("GET", "/v1/revocations", ADMINS),
-    Route("POST", "/v1/revocations", "401 401 403 403 403 403 201", {"user": "dora", "until": 4_000_000_000}),
+    Route("POST", "/v1/revocations", "401 401 403 403 403 403 201", REVOKED),
     # It finds none, but may look.
     Route("DELETE", "/v1/revocations?user=dora", "401 401 403 403 403 403 404"),
 ]
