@@ -36,8 +36,11 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
         # With --data no settings are read: what is wrong with them must not stand in the way.
         directory = data if data is not None else load(config_file).settings.data
         # SIGTERM as Ctrl-C: what is half done is removed.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-        command(data=directory, **rest)
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            command(data=directory, **rest)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return wrapper
 

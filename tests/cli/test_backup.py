@@ -1,0 +1,242 @@
+"""What backup, restore, verify, migrate, export and import say, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+from click.testing import CliRunner, Result
+from sqlite_utils import Database
+
+from migrations import MIGRATIONS
+from pushd.cli import main
+from pushd.log.lock import LockFile
+from pushd.log.store import DATABASE
+from tests.log.support import open_and_close
+from tests.log.vaults import change, epochs, fill, rows
+from tests.support.app import KEY, Server, running_server
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory: Path = tmp_path_factory.mktemp("whole") / "data"
+    trio.run(fill, directory)
+    return directory
+
+
+@pytest.fixture
+def data(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("PUSHD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    return Path(shutil.copytree(whole, tmp_path / "data"))
+
+
+def run(*arguments: object, **environ: str) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)), env=environ)
+
+
+def test_a_backup_says_what_is_in_it(data: Path) -> None:
+    done = run("backup", "b.db")
+    assert done.exit_code == 0, done.output
+    assert "b.db: " in done.stdout
+    assert "33 channels, 66 messages, the newest of 20" in done.stdout
+    assert "\nsha256 " in done.stdout
+    told = json.loads(run("backup", "b.db", "--force", "--json").stdout)
+    assert (told["report"]["messages"], told["report"]["problems"]) == (66, [])
+
+
+def test_the_directory_is_found_as_the_server_finds_it(data: Path, tmp_path: Path) -> None:
+    elsewhere = data.rename(tmp_path / "elsewhere")
+    assert run("verify").exit_code == 1
+    assert run("verify", PUSHD_DATA=str(elsewhere)).exit_code == 0
+    (tmp_path / "pushd.toml").write_text(f'data = "{elsewhere}"\n')
+    assert run("verify").exit_code == 0
+    # What is wrong with the settings does not matter to whom names the directory.
+    (tmp_path / "pushd.toml").write_text("oops = 1\n")
+    assert run("verify").exit_code == 2
+    assert run("verify", "--data", elsewhere).exit_code == 0
+
+
+def test_verify_ends_with_1_when_something_is_wrong(data: Path) -> None:
+    assert run("verify").stdout.endswith("\nsound\n")
+    assert run("verify", "--quick").stdout.endswith("a quick look tells\n")
+    change(data / DATABASE, "DELETE FROM messages WHERE seq = 7")
+    done = run("verify")
+    assert done.exit_code == 1
+    assert "wrong: channel news: 1 of 6…20 are missing" in done.stdout
+    told = json.loads(run("verify", "--json").stdout)
+    assert told["sound"] is False
+    assert len(told["problems"]) >= 2
+
+
+def test_a_restore_asks_and_without_a_terminal_it_wants_force(data: Path) -> None:
+    run("backup", "b.db")
+    before = epochs(data)
+    done = run("restore", "b.db")
+    assert done.exit_code == 1
+    assert "--force" in done.stderr
+    assert epochs(data) == before
+    done = run("restore", "b.db", "--force")
+    assert done.exit_code == 0
+    assert "backup   b.db: 33 channels, 66 messages" in done.stderr
+    assert "replaces data: 33 channels" in done.stderr
+    assert "33 channels with new epochs" in done.stdout
+    assert "the replaced log is in data/replaced-" in done.stdout
+    assert min(epochs(data).values()) > max(before.values())
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
+def test_the_answer_counts(
+    data: Path, answer: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("backup", "b.db")
+    before = epochs(data)
+    monkeypatch.setattr("pushd.cli.restore._ask", lambda _: answer == "y\n")
+    assert run("restore", "b.db").exit_code == code
+    assert (epochs(data) == before) == (code == 1)
+
+
+def test_while_a_server_runs_it_is_named(data: Path) -> None:
+    run("backup", "b.db")
+    lock = LockFile(data, "127.0.0.1:8080")
+    try:
+        for arguments in (("restore", "b.db"), ("restore", "--adopt")):
+            done = run(*arguments, "--force")
+            assert done.exit_code == 1
+            assert f"process {os.getpid()} " in done.stderr
+            assert "127.0.0.1:8080" in done.stderr
+    finally:
+        lock.release()
+
+
+@pytest.mark.parametrize("arguments", [(), ("b.db", "--adopt")])
+def test_a_file_or_adopt(data: Path, arguments: tuple[str, ...]) -> None:
+    assert run("restore", *arguments).exit_code == 2
+
+
+def test_adopting(data: Path) -> None:
+    before = epochs(data)
+    done = run("restore", "--adopt", "--force")
+    assert done.exit_code == 0
+    assert "33 channels with new epochs" in done.stdout
+    assert min(epochs(data).values()) > max(before.values())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_restores_belongs_to_the_owner_of_the_directory(data: Path) -> None:
+    run("backup", "b.db")
+    for path in (data, data / DATABASE):
+        os.chown(path, 1234, 1234)
+    (data / "pushd.lock").unlink()
+    assert run("restore", "b.db", "--force").exit_code == 0
+    owners = {path.name: path.stat().st_uid for path in data.iterdir()}
+    assert set(owners.values()) == {1234}, owners
+
+
+@pytest.fixture
+def to_come() -> Iterator[str]:
+    """A migration that the data does not have yet."""
+
+    @MIGRATIONS(name="9999_more")
+    def more(db: Database, /) -> None:
+        db.execute("CREATE TABLE more (x)")
+
+    yield "9999_more"
+    MIGRATIONS._migrations.pop()
+
+
+def test_a_migration_makes_a_backup_first(data: Path, to_come: str) -> None:
+    assert run("migrate", "--check").stdout == f"data: to come: {to_come}\n"
+    assert f"migrations to come: {to_come}" in run("verify").stdout
+    tables = "SELECT count(*) FROM sqlite_master WHERE name = 'more'"
+    assert rows(data / DATABASE, tables) == [(0,)]
+    done = run("migrate")
+    assert done.exit_code == 0, done.output
+    (kept,) = data.glob("before-migration-*.db")
+    assert f"migrated; the backup is {kept.relative_to(data.parent)}" in done.stdout
+    assert rows(kept, tables) == [(0,)]
+    assert rows(data / DATABASE, tables) == [(1,)]
+    assert run("migrate").stdout == "data: nothing to migrate\n"
+    # A restore brings an older backup to this version.
+    assert run("restore", kept, "--force").exit_code == 0
+    assert rows(data / DATABASE, tables) == [(1,)]
+    open_and_close(data)
+
+
+def test_no_migration_while_a_server_runs(data: Path, to_come: str) -> None:
+    lock = LockFile(data)
+    try:
+        done = run("migrate")
+    finally:
+        lock.release()
+    assert done.exit_code == 1
+    assert "stop it first" in done.stderr
+    assert not list(data.glob("before-*"))
+
+
+def exported(*arguments: object) -> list[dict[str, object]]:
+    done = run("export", "-", *arguments)
+    assert done.exit_code == 0, done.output
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_an_export_holds_what_can_be_pulled(data: Path) -> None:
+    lines = exported()
+    assert len(lines) == 66
+    news = [line for line in lines if line["channel"] == "news"]
+    assert [line["seq"] for line in news] == list(range(6, 21))
+    assert news[2]["type"] == "redacted"
+    assert news[2]["data"] is None
+    epoch = epochs(data)["user:alice"]
+    first = next(line for line in lines if line["channel"] == "user:alice")
+    assert list(first) == ["channel", "epoch", "seq", "at", "id", "type", "sender", "data"]
+    assert first["id"] == f"{epoch}.1"
+    assert first["data"] == [0, "é\u2028"]
+    run("backup", "b.db")
+    assert exported("--from", "b.db", "--channel", "many:1*", "--channel", "again") == [
+        line for line in lines if str(line["channel"]).startswith(("many:1", "again"))
+    ]
+    assert run("export", "x.ndjson").exit_code == 0
+    assert run("export", "x.ndjson").exit_code == 1
+    assert len(Path("x.ndjson").read_text().split("\n")) == 67
+
+
+def test_line_ends_within_a_message_do_not_end_the_line(data: Path) -> None:
+    change(data / DATABASE, "UPDATE messages SET data = CAST('[1,\r\n2]' AS BLOB) WHERE seq = 9")
+    assert [1, 2] in [line["data"] for line in exported()]
+
+
+async def import_into(server: Server, file: str) -> Result:
+    url = f"http://127.0.0.1:{server.port}"
+    return await trio.to_thread.run_sync(lambda: run("import", file, "--url", url, "--key", KEY))
+
+
+def without_position(line: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in line.items() if name not in ("epoch", "seq", "at")}
+
+
+async def test_an_import_keeps_order_ids_and_senders(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The thread that imports cannot have signal handlers.
+    monkeypatch.setattr("pushd.cli.import_.run", lambda main: trio.run(main))
+    run("export", "x.ndjson")
+    async with running_server(tmp_path / "new") as server:
+        done = await import_into(server, "x.ndjson")
+        assert done.stdout == "66 messages stored, 0 were there before\n", done.output
+        again = await import_into(server, "x.ndjson")
+        assert again.stdout == "0 messages stored, 66 were there before\n"
+        Path("y.ndjson").write_text('{"channel":"news","data":1}\n{"channel":"a b","data":1}\nno')
+        wrong = await import_into(server, "y.ndjson")
+        assert wrong.exit_code == 1
+        assert "y.ndjson, line 3" in wrong.stderr
+    old, new = exported(), exported("--data", tmp_path / "new" / "log")
+    assert list(map(without_position, new)) == list(map(without_position, old))
+    assert [line["seq"] for line in new if line["channel"] == "news"] == list(range(1, 16))
