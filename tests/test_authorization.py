@@ -67,7 +67,7 @@ USERS_OWN = "401 401 403 200 403 200 403"  # who may read news
 LISTS = "401 401 403 403 403 200 200"
 ADMINS = "401 401 403 403 403 403 200"
 MESSAGE = {"data": 1}
-REVOKED = {"user": "dora", "until": int(time.time()) + 600}
+REVOKED = {"user": "dora", "until": int(time.time() * 1000) + 600_000}
 CURSORS = {"cursors": {"news": "0"}}
 
 # fmt: off
