@@ -16,10 +16,25 @@ from hypothesis import strategies as st
 
 from pushd.core.namespaces import Retention
 from pushd.log import Change, Log, changes, retention
+from pushd.log.crossing import Signal
+from pushd.log.ledger import Ledger
 from pushd.log.requests import MESSAGE_OVERHEAD, Head
 from pushd.log.retention import ClockGuard, RetentionService
+from pushd.log.startup import open_log
+from pushd.log.sweeper import Sweeper
 from tests.log.invariants import check
-from tests.log.support import OPTIONS, append, entry, on_disk, opened, outcome, read, swept, trim
+from tests.log.support import (
+    OPTIONS,
+    append,
+    entry,
+    on_disk,
+    opened,
+    outcome,
+    read,
+    shut,
+    swept,
+    trim,
+)
 
 
 async def go_round(log: Log, keep: Retention, now_s: float | None = None) -> None:
@@ -63,7 +78,12 @@ async def keeps(
     async with opened(directory) as log:
         await clock.write(log, *sizes)
         # Not swept yet when retention comes.
-        await trim(log, "c", min(cut, len(sizes)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Sweeper, "wake", lambda _: None)
+            await trim(log, "c", min(cut, len(sizes)))
+            for _ in range(3):
+                await go_round(log, keep, clock.now_s)
+        log._put(Signal.TIDY)
         for _ in range(20):
             await go_round(log, keep, clock.now_s)
             await swept(log)
@@ -86,6 +106,27 @@ def expected_first(sizes: list[int], keep: Retention, first: int) -> int:
         while first < head and sum(sizes[first - 1 :]) + 64 * (head + 1 - first) > keep.bytes:
             first += 1
     return first
+
+
+async def test_the_oldest_to_keep_is_found_whatever_the_times(tmp_path: Path) -> None:
+    """Several messages of one time, gaps, any first: as looking at each would find it."""
+    times = [10, 10, 10, 20, 21, 21, 30, 47, 47, 47, 47, 48, 60]
+    async with opened(tmp_path) as log:
+        await append(log, *(entry("c") for _ in times))
+    opened_log = open_log(tmp_path, OPTIONS)
+    connection = opened_log.store.connection
+    connection.executemany(
+        "UPDATE messages SET at = ? WHERE seq = ?", [(at, seq) for seq, at in enumerate(times, 1)]
+    )
+    ledger = Ledger(connection, 0, 0)
+    channel = ledger.find("c")
+    assert channel is not None
+    for first in range(1, len(times) + 1):
+        for oldest in range(5, 65):
+            kept = [seq for seq, at in enumerate(times, 1) if seq >= first and at >= oldest]
+            found = ledger.first_since(channel._replace(first=first), oldest)
+            assert found == min(kept, default=len(times) + 1), (first, oldest)
+    shut(opened_log)
 
 
 async def test_all_may_be_too_old_and_the_channel_goes_on(

@@ -242,7 +242,7 @@ async def test_a_huge_channel_does_not_hold_up_the_others(
         small_bytes = log.heads["small"].bytes
         while log.heads["small"].bytes == small_bytes:
             await marks(log, "nobody", None)
-        assert log.statistics().garbage >= 1
+        assert log.statistics().swept_messages < 200
         await swept(log)
         statistics = log.statistics()
         assert (statistics.swept_messages, statistics.cut_messages) == (402, 402)
