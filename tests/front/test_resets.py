@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ import pytest
 import trio
 
 from pushd.core.positions import parse_cursor
+from pushd.log.reader import ReadMessages
 from pushd.settings import Namespace
 from tests.support.app import Server, running_server, until
 from tests.support.changes import delete, redact, trim
+from tests.support.http import PATIENCE_S
 
 CHANNELS = ("news", "typing")
 Ways = Callable[[Server, str, str], Awaitable[dict[str, Any] | None]]
@@ -231,6 +235,52 @@ async def test_a_redacted_message_is_nowhere_to_be_had(server: Server) -> None:
             assert [m[name] for m in after.json["messages"]] == [
                 m[name] for m in before.json["messages"]
             ]
+
+
+@pytest.mark.parametrize("change", ["trim", "redact", "delete"])
+@pytest.mark.parametrize("several", [False, True])
+async def test_changed_after_it_was_read_and_before_it_is_answered(
+    server: Server, monkeypatch: pytest.MonkeyPatch, change: str, several: bool
+) -> None:
+    """What the reader has in hand by then is not given out."""
+    read, gate = threading.Event(), threading.Event()
+    run = ReadMessages.run
+
+    def slow(job: ReadMessages, connection: sqlite3.Connection) -> list[bytes]:
+        found = run(job, connection)
+        read.set()
+        assert gate.wait(PATIENCE_S)
+        return found
+
+    monkeypatch.setattr(ReadMessages, "run", slow)
+    server.hub.tails.drop("news")
+    cursor = f"{server.hub.log.heads['news'].epoch}.1"
+    entries = []
+
+    async def pull() -> None:
+        if several:
+            body = {"cursors": {"news": cursor}}
+            answer = await server.ask("POST", "/v1/pull", token=server.token(), body=body)
+            entry = answer.json["channels"]["news"]
+            entries.append(entry.get("reset", entry))
+        else:
+            entries.append((await server.pull("news", after=cursor)).json)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pull)
+        await until(read.is_set)
+        if change == "trim":
+            await trim(server.hub.log, "news", 4)
+        elif change == "redact":
+            await redact(server.hub.log, "news", 4)
+        else:
+            await delete(server.hub.log, "news")
+        gate.set()
+    [entry] = entries
+    if change == "redact":
+        assert [message["data"] for message in entry["messages"]] == [2, 3, None, 5]
+    else:
+        assert entry["code"] == ("expired" if change == "trim" else "epoch_changed")
 
 
 async def test_a_deleted_inbox_is_no_longer_the_users(server: Server) -> None:
