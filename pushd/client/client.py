@@ -172,7 +172,7 @@ class Client:
 
     async def mark_read(self, channel: str, cursor: str) -> None:
         """Set this user's read mark; the user's other sessions are told. It never goes back."""
-        await self._http.post(f"{channel_path(channel)}/read", {"cursor": cursor})
+        await self._transport().mark_read(channel, cursor)
 
     async def channels(self, prefix: str = "") -> list[ChannelItem]:
         """The server's channels; needs a key that may read or administer."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
+import trio
 
 from pushd.client.credential import Credential
+from pushd.client.groups import one_exception
 from pushd.client.problems import BadAnswer, Unreachable, error_of_answer
 from pushd.errors import BadSetting, TokenExpired, Unauthorized
 
@@ -21,6 +23,8 @@ NDJSON: Final = "application/x-ndjson"
 _CONNECT_S: Final = 10.0
 # How long an answer may take beyond the time that the request itself asks for.
 _ANSWER_S: Final = 30.0
+# Of an event stream, that nobody has looked at yet.
+_MOST_PIECES: Final = 1000
 
 
 def channel_path(channel: str) -> str:
@@ -88,10 +92,11 @@ class Http:
 
         async def attempt(authorization: dict[str, str]) -> bytes:
             with _one_error(self.url):
-                answer = await self._client.request(
+                request = self._client.build_request(
                     method, self.url + path, params=params, content=body,
                     headers=headers | authorization, timeout=timeout,
                 )  # fmt: skip
+                answer = await self._client.send(_with_plain_body(request, body))
             if answer.is_success:
                 return answer.content
             raise error_of_answer(answer.status_code, answer.content, answer.headers)
@@ -119,10 +124,12 @@ class Http:
         async def attempt(authorization: dict[str, str]) -> None:
             rest = b""
             with _one_error(self.url):
-                async with self._client.stream(
+                request = self._client.build_request(
                     "POST", self.url + path, content=body,
                     headers={"Content-Type": NDJSON, **authorization},
-                ) as answer:  # fmt: skip
+                )  # fmt: skip
+                answer = await self._client.send(_with_plain_body(request, body), stream=True)
+                async with aclosing(answer):
                     await _check(answer)
                     async for chunk in answer.aiter_bytes():
                         *lines, rest = (rest + chunk).split(b"\n")
@@ -136,10 +143,10 @@ class Http:
         await self._authorized(attempt)
 
     @asynccontextmanager
-    async def events(self, target: str) -> AsyncIterator[AsyncGenerator[str, None]]:
+    async def events(self, target: str) -> AsyncIterator[trio.MemoryReceiveChannel[str]]:
         """An event stream's text in pieces, without a time-out: whoever reads it has one.
 
-        Raises like ``get``, and so does the iterator; a refused token is not tried again.
+        Raises like ``get``, also while the body runs; a refused token is not tried again.
         """
         headers = {"Accept": "text/event-stream", **await self.credential.headers()}
         timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, read=None)
@@ -151,7 +158,35 @@ class Http:
                 kind = answer.headers.get("content-type", "")
                 if not kind.startswith("text/event-stream"):
                     raise BadAnswer(f"{self.url} answered {kind!r} instead of an event stream.")
-                yield _texts(answer, self.url)
+                # Read by a task of its own: cancelling it ends the library's generators as well,
+                # which would otherwise be left to the garbage collector.
+                send, receive = trio.open_memory_channel[str](_MOST_PIECES)
+                with one_exception():
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(_read, answer, send)
+                        yield receive
+                        nursery.cancel_scope.cancel()
+
+
+class _PlainBody(httpx.AsyncByteStream):
+    """One piece. The library's own is a generator, which a broken connection leaves suspended."""
+
+    def __init__(self, body: bytes) -> None:
+        self._left = [body]
+
+    def __aiter__(self) -> _PlainBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
+def _with_plain_body(request: httpx.Request, body: bytes | None) -> httpx.Request:
+    if body is not None:
+        request.stream = _PlainBody(body)
+    return request
 
 
 async def _check(answer: httpx.Response) -> None:
@@ -160,10 +195,13 @@ async def _check(answer: httpx.Response) -> None:
         raise error_of_answer(answer.status_code, answer.content, answer.headers)
 
 
-async def _texts(answer: httpx.Response, url: str) -> AsyncGenerator[str, None]:
-    with _one_error(url):
+async def _read(answer: httpx.Response, send: trio.MemorySendChannel[str]) -> None:
+    with send:
         async for text in answer.aiter_text():
-            yield text
+            try:
+                send.send_nowait(text)
+            except trio.WouldBlock:
+                raise httpx.ReadError("too much that nobody takes") from None
 
 
 @contextmanager

@@ -91,6 +91,7 @@ class Puller:
         self._learn(hello)
         self._state.suspect(set(self._state.channels) - set(hello.heads) - left_out)
         self._pull_within(hello.pull.jitter_ms)
+        self._changed.notify()  # the interval may be shorter now
         # A poll that is held would tell nothing that the hello does not.
         if self._held is not None:
             self._held.cancel()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
 
 from pushd.client.http import Http
 from pushd.client.link import Link, LinkLost
-from pushd.client.problems import Unreachable, is_transient
+from pushd.client.problems import is_transient
 from pushd.client.websocket import hint_query
 from pushd.errors import PushdError, TokenExpired, Unauthorized
 
@@ -54,7 +54,7 @@ class EventParser:
 class _EventLink:
     two_way = False
 
-    def __init__(self, texts: AsyncGenerator[str, None]) -> None:
+    def __init__(self, texts: trio.MemoryReceiveChannel[str]) -> None:
         self._texts = texts
         self._parser = EventParser()
         self._events: list[str] = []
@@ -62,11 +62,9 @@ class _EventLink:
     async def receive(self) -> str:
         while not self._events:
             try:
-                piece = await anext(self._texts)
-            except StopAsyncIteration:
+                piece = await self._texts.receive()
+            except trio.EndOfChannel:
                 raise LinkLost("the event stream ended") from None
-            except Unreachable as lost:
-                raise LinkLost(lost.detail) from None
             # Newest last, so that the next one is popped from the end.
             self._events = self._parser.feed(piece)[::-1]
         return self._events.pop()
@@ -89,8 +87,7 @@ async def open_events(
         try:
             async with http.events(f"/v1/events?{query}".removesuffix("?")) as texts:
                 scope.deadline = float("inf")
-                async with aclosing(texts):
-                    yield _EventLink(texts)
+                yield _EventLink(texts)
         except PushdError as error:
             raise _lost(error) from None
     if scope.cancelled_caught:

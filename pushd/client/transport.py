@@ -41,6 +41,10 @@ class HttpTransport:
     async def ack(self, cursors: dict[str, str]) -> None:
         await self._http.post("/v1/ack", {"cursors": cursors, **self._named})
 
+    async def mark_read(self, channel: str, cursor: str) -> None:
+        body = {"cursor": cursor, **self._named}
+        await self._http.post(f"{channel_path(channel)}/read", body)
+
     async def locate(self, channel: str) -> Pulled:
         params: dict[str, str | int] = {"limit": 1, **self._named}
         return decode(await self._http.get(f"{channel_path(channel)}/messages", params), Pulled)
