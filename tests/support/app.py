@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,8 +142,11 @@ async def _run(
     stopper: Stopper,
     task_status: trio.TaskStatus[Hub],
 ) -> None:
-    admin = None if settings.admin_listen is None else listen(*settings.admin_listen)
-    await run_node(settings, services, listener, stopper, task_status.started, admin=admin)
+    with ExitStack() as stack:
+        admin = None
+        if settings.admin_listen is not None:
+            admin = stack.enter_context(listen(*settings.admin_listen))
+        await run_node(settings, services, listener, stopper, task_status.started, admin=admin)
     services.cancel_scope.cancel()
 
 
