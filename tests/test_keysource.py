@@ -108,7 +108,7 @@ async def test_a_slow_server_is_given_up(drip: bool, monkeypatch: pytest.MonkeyP
         host.drip = drip
         if not drip:
             host.go = trio.Event()
-        with pytest.raises(BadSetting, match="no whole answer"):
+        with trio.fail_after(5), pytest.raises(BadSetting, match="no whole answer"):
             await fetch(host.url)
 
 
