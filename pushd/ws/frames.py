@@ -70,6 +70,7 @@ class FrameHandlers:
         good, denied = hub.sessions.allowed(session, asked.channels)
 
         def loaded(marks: dict[str, Marks] | PushdError) -> None:
+            session.settled()
             if isinstance(marks, PushdError):
                 session.send(error_frame(marks))
                 return
@@ -81,6 +82,7 @@ class FrameHandlers:
             denied.extend(refused)
             session.send(frame("subscribed", heads=heads, denied=denied))
 
+        session.began()
         if session.user is None or not good:
             loaded({})
         else:
@@ -118,6 +120,7 @@ class FrameHandlers:
             asked.message.id = asked.id
 
         def done(result: list[Stored] | PushdError) -> None:
+            session.settled()
             if isinstance(result, PushdError):
                 session.send(error_frame(result, asked.id))
                 return
@@ -131,6 +134,7 @@ class FrameHandlers:
             channels = publisher.channels_of(asked.to)
             draft = publisher.draft(session.identity, asked.message)
             publisher.submit(session.identity, channels, draft, done)
+            session.began()
         except PushdError as error:
             session.send(error_frame(error, asked.id))
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pushd.front.connection import HttpConnection
 
 CLOSE_S = 5.0  # for the peer to answer a close, and the least that a bye takes to arrive
+MAX_UNDER_WAY = 64  # frames of one session that wait for the log: its share, not all there is
 
 log = structlog.get_logger("pushd.ws")
 
@@ -31,7 +32,9 @@ class WebSocketSession(LiveSession):
     __slots__ = (
         "_handlers",
         "_nursery",
+        "_room",
         "_stream",
+        "_under_way",
         "_websocket",
         "pinged",
     )
@@ -51,6 +54,8 @@ class WebSocketSession(LiveSession):
         self._stream = stream
         self._websocket = websocket
         self._nursery = nursery
+        self._under_way = 0  # frames that wait for the log
+        self._room: trio.Event | None = None
         self._handlers = FrameHandlers(self)
 
     # -- life --------------------------------------------------------------------------------
@@ -79,12 +84,25 @@ class WebSocketSession(LiveSession):
     async def receive(self) -> None:
         """Handle frames until the connection closes."""
         while True:
+            if self._under_way >= MAX_UNDER_WAY:
+                self._room = trio.Event()
+                await self._room.wait()  # the log always answers
             text = await self._websocket.get_message()
             self.hub.counters.frames_in += 1
             if isinstance(text, str):
                 self._handle(text)
             else:
                 self.send(error_frame(BadRequest("Frames are text, one JSON object each.")))
+
+    def began(self) -> None:
+        """A frame waits for the log: of these one session has so many, then it is read on later."""
+        self._under_way += 1
+
+    def settled(self) -> None:
+        self._under_way -= 1
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def _handle(self, text: str) -> None:
         """A frame that fails gets an error, never a close."""

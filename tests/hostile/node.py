@@ -57,7 +57,7 @@ class Node(app.Server):
         return float(found[1])
 
 
-async def serves_on(node: Node, user: str = "bystander") -> None:
+async def serves_on(node: app.Server, user: str = "bystander") -> None:
     """Publish, hint and pull work for somebody who did nothing wrong."""
     channel = next(_channels)
     token = node.token(user)
