@@ -64,7 +64,7 @@ def docs_page(document_: dict[str, Any], prefix: str) -> str:
 
 
 def _anchor(tag: str) -> str:
-    return tag.lower().replace(" ", "-")
+    return "about-" + tag.lower().replace(" ", "-")
 
 
 def _navigation() -> str:

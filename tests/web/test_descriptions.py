@@ -1,0 +1,161 @@
+"""/openapi.json, /asyncapi.json and /docs: whole, and true of what goes over the wire."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+import pytest
+import schemathesis
+
+from pushd.web.asyncapi import asyncapi
+from pushd.web.docs import docs_page
+from pushd.web.frames import ServerFrame
+from pushd.web.hot import MultiPull, Published, Pull, Stored
+from pushd.web.openapi import openapi
+from pushd.web.table import OPERATIONS, full_path
+from tests.support.app import KEY, Server, running_server
+from tests.support.sessions import ask, epoch, session
+
+
+@pytest.mark.parametrize("prefix", ["", "/push"])
+async def test_they_are_served(tmp_path: Path, prefix: str) -> None:
+    async with running_server(tmp_path, path_prefix=prefix) as server:
+        found = await server.ask("GET", "/openapi.json")
+        assert (found.status, found.headers["content-type"]) == (200, "application/json")
+        assert found.json == openapi(prefix)
+        assert (await server.ask("GET", "/asyncapi.json")).json == asyncapi(prefix)
+        page = await server.ask("GET", "/docs")
+        assert page.body.decode() == docs_page(openapi(prefix), prefix)
+        assert (await server.ask("GET", "/docs/")).headers["location"] == "/docs"
+
+
+def test_openapi_is_valid_and_names_every_operation() -> None:
+    document = openapi()
+    schemathesis.openapi.from_dict(document).validate()
+    told = {(method.upper(), path) for path, item in document["paths"].items() for method in item}
+    assert told == {(each.method, each.path) for each in OPERATIONS}
+
+
+@pytest.mark.parametrize("document", [openapi(), asyncapi()], ids=["openapi", "asyncapi"])
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    found = list(_references(document))
+    assert len(found) > 20
+    for reference in found:
+        place: Any = document
+        for part in reference.removeprefix("#/").split("/"):
+            place = place[part]
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield node["$ref"]
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+# -- the page -----------------------------------------------------------------------------------
+
+
+class _Page(HTMLParser):
+    """Anchors, links, and whether what is opened is closed."""
+
+    VOID = frozenset({"meta", "wbr", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        assert tag not in ("script", "img", "link", "iframe")
+        self.ids += [value for value in [given.get("id")] if value]
+        self.links += [value for value in [given.get("href")] if value]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_the_page_shows_every_operation() -> None:
+    page = _Page()
+    page.feed(docs_page(openapi("/push"), "/push"))
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert {each.name for each in OPERATIONS} <= set(page.ids)
+    text = "".join(page.text)
+    for operation in OPERATIONS:
+        assert full_path(operation, "/push") in text
+        assert operation.summary in text
+    for link in page.links:
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+        else:
+            assert re.fullmatch(r"/[a-z.]*", link), "nothing from elsewhere"
+
+
+# -- what goes over the wire --------------------------------------------------------------------
+
+
+def strict(type_: Any, answer: Any) -> None:
+    """``answer`` has this form, and no member that the description does not have."""
+    document, components = msgspec.json.schema_components([type_], ref_template="#/$defs/{name}")
+    for component in components.values():
+        if "properties" in component:
+            component["additionalProperties"] = False
+    schema = {**document[0], "$defs": components}
+    jsonschema_rs.Draft202012Validator(schema).validate(answer)
+
+
+async def test_real_frames_are_as_described(server: Server) -> None:
+    seen: dict[str, Any] = {}
+    rights = {"device": "d1", "publish": ["*"]}
+    async with server.socket("/v1/ws?channels=news,a%20b", token=server.token(**rights)) as socket:
+        seen["hello"] = await socket.expect("hello")
+        assert seen["hello"]["denied"]
+        await server.publish("news", 1)
+        seen["hint"] = await socket.expect("hint")
+        seen["subscribed"] = await ask(
+            socket, "subscribe", channels={"room": "0", "news": "000000001.4"}
+        )
+        seen["unsubscribed"] = await ask(socket, "unsubscribe", channels=["room"])
+        seen["pong"] = await ask(socket, "ping")
+        seen["refreshed"] = await ask(socket, "refresh", token=server.token(**rights))
+        to, message = {"channels": ["room"]}, {"data": 1}
+        seen["published"] = await ask(socket, "publish", id="p1", to=to, message=message)
+        seen["error"] = await ask(socket, "call", id="c1", name="nothing")
+        async with session(server) as other:
+            await other.send({"type": "read", "channel": "news", "cursor": f"{epoch(server)}.1"})
+            seen["read"] = await socket.expect("read")
+        await server.ask("DELETE", "/v1/users/alice/sessions", token=KEY)
+        seen["bye"] = await socket.expect("bye")
+    assert seen.keys() == {each.__struct_config__.tag for each in ServerFrame.__args__}
+    for message in seen.values():
+        strict(ServerFrame, message)
+
+
+async def test_real_answers_of_the_hot_routes_are_as_described(server: Server) -> None:
+    strict(Stored, await server.publish("news", 1, id="m1"))
+    strict(Stored, await server.publish("news", 1, id="m1"))
+    strict(Pull, (await server.pull("news", after=0)).json)
+    strict(Pull, (await server.pull("news", last=10)).json)
+    body: Any = {"to": {"users": ["alice"], "all": True}, "message": {"data": 1}}
+    strict(Published, (await server.ask("POST", "/v1/publish", token=KEY, body=body)).json)
+    body = {"cursors": {"news": "0", "x": "000000001.4"}}
+    strict(MultiPull, (await server.ask("POST", "/v1/pull", token=KEY, body=body)).json)
