@@ -61,6 +61,8 @@ def test_only_its_owner_can_read_it_and_nothing_else_is_left(data: Path, tmp_pat
     assert target.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in target.parent.iterdir()] == ["b.db"]
     assert made.report.problems == []
+    # Not in WAL mode: whoever opens it makes no files beside it.
+    assert target.read_bytes()[18:20] == b"\x01\x01"
     sums = subprocess.run(["sha256sum", target], capture_output=True, text=True, check=True)
     assert sums.stdout.split()[0] == made.sha256
 
