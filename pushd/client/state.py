@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pushd.client.answers import ChannelAnswer, Head, Refusal, ResetAnswer
+from pushd.client.complete import check_complete, position
 from pushd.client.events import Dropped, Event, Placed, Received, Reset
-from pushd.client.problems import BadAnswer
 from pushd.core.positions import HEAD, NO_EPOCH, START, Cursor, parse_cursor
-from pushd.errors import BadRequest
 
 # The server takes so many cursors at once.
 MOST_CHANNELS: Final = 128
@@ -181,8 +180,8 @@ class FollowState:
         channel.recorded = asked
         if answer.reset is not None:
             return [_reset(name, channel, answer.reset)]
-        before, after = channel.cursor, _position(answer.next)
-        _check_complete(name, before, after, answer)
+        before, after = channel.cursor, position(answer.next)
+        check_complete(name, before, after, answer)
         channel.cursor = after
         if channel.hint is not None:
             channel.want = is_ahead(*channel.hint, after)
@@ -233,29 +232,6 @@ class FollowState:
 
 
 def _reset(name: str, channel: _Channel, reset: ResetAnswer) -> Reset:
-    channel.cursor = _position(reset.resume)
+    channel.cursor = position(reset.resume)
     channel.want = True
     return Reset(name, reset.resume, reset.code, reset.skipped, reset.detail)
-
-
-def _position(text: str) -> Cursor:
-    """A cursor that an answer gave."""
-    try:
-        return parse_cursor(text, allow_head=False)
-    except BadRequest:
-        raise BadAnswer(f"The server gave {text!a} as a cursor.") from None
-
-
-def _check_complete(name: str, before: Cursor, after: Cursor, answer: ChannelAnswer) -> None:
-    """Messages follow the cursor and each other without a hole, and ``next`` is after the last."""
-    seqs = [message.seq for message in answer.messages]
-    start, other_life = before.seq + 1, before.epoch not in (NO_EPOCH, answer.epoch)
-    if before in (START, HEAD):
-        # Where these begin only the server knows.
-        start, other_life = (seqs[0] if seqs else after.seq + 1), False
-    expected = list(range(start, start + len(seqs)))
-    if other_life or seqs != expected or after != (answer.epoch, start + len(seqs) - 1):
-        raise BadAnswer(
-            f"The answer for {name!r} leaves a hole: after {before} came "
-            f"{seqs[:1]}…{seqs[-1:]} of epoch {answer.epoch}, next {answer.next}."
-        )
