@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pushd.core.permissions import SCOPES, Identity, check_pattern, may_publish, may_read
+from pushd.core.permissions import SCOPES, Identity, check_pattern
 from pushd.errors import BadRequest, BadSetting, Unauthorized
 from pushd.keysets import JwtKey, fingerprint
 from pushd.revocations import Standing
@@ -49,14 +49,12 @@ class Authenticator:
         self,
         keys: Sequence[ApiKey],
         jwt_keys: Sequence[JwtKey],
-        public_namespaces: frozenset[str] = frozenset(),
         max_cached: int = 50_000,
         *,
         sources: Sequence[KeySource] = (),
         standing: Standing | None = None,
     ) -> None:
         """Raise BadSetting for a key that is malformed or has the name or kid of another."""
-        self.public_namespaces = public_namespaces
         self.standing = Standing() if standing is None else standing
         self._cache: OrderedDict[bytes, Identity] = OrderedDict()
         self._max_cached = max_cached
@@ -118,12 +116,6 @@ class Authenticator:
             check_expiry(identity.expires or 0, now)
         self.standing.check(identity, now)
         return identity
-
-    def may_read(self, identity: Identity, channel: str) -> bool:
-        return may_read(identity, channel, self.public_namespaces)
-
-    def may_publish(self, identity: Identity, channel: str) -> bool:
-        return may_publish(identity, channel)
 
     def _identify_service(self, digest: bytes) -> Identity:
         found = None

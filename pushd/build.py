@@ -90,13 +90,9 @@ def make_sources(
 
 
 def make_authenticator(
-    settings: Settings,
-    public: frozenset[str],
-    standing: Standing,
-    sources: tuple[RefreshedKeys, ...],
+    settings: Settings, standing: Standing, sources: tuple[RefreshedKeys, ...]
 ) -> Authenticator:
-    keys, tokens = make_keys(settings)
-    return Authenticator(keys, tokens, public, sources=sources, standing=standing)
+    return Authenticator(*make_keys(settings), sources=sources, standing=standing)
 
 
 def make_origins(settings: Settings) -> Origins:
@@ -145,7 +141,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         settings=settings,
         node_id=settings.node_id,
         log=log,
-        authenticator=make_authenticator(settings, public, standing, sources),
+        authenticator=make_authenticator(settings, standing, sources),
         access=access,
         namespaces=namespaces,
         origins=make_origins(settings),

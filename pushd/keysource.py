@@ -165,7 +165,6 @@ class Sources:
         self.current = sources
         for gone in set(self._running) - set(sources):
             self._running.pop(gone).cancel()
-            gone.on_change = _nothing
         for source in sources:
             source.on_change = self.on_change
             if source not in self._running:

@@ -93,13 +93,13 @@ async def run_node(
     web = LazyWeb(hub)
     await services.start(hub.fanout.run)
     await services.start(run_wheel, hub)
+    reloader = Reloader(hub, load or (lambda: settings))
+    stopper.on_hangup = reloader.ask
+    await services.start(stopper.watch_signals)  # before what may take seconds
     hub.key_sources.on_change = hub.keys_changed
     await services.start(hub.key_sources.run)
     await services.start(hub.enforcer.run)
-    reloader = Reloader(hub, load or (lambda: settings))
     await services.start(reloader.run)
-    stopper.on_hangup = reloader.ask
-    await services.start(stopper.watch_signals)
     async with trio.open_nursery() as connections:
         engines = Engines(serve_websocket, web.serve, serve_events)
         most = min(settings.max_connections, raise_file_limit())

@@ -27,7 +27,7 @@ KEYS = [
 
 
 def make(max_cached: int = 50_000) -> Authenticator:
-    return Authenticator(KEYS, [JwtKey("HS256", SECRET)], frozenset({"news"}), max_cached)
+    return Authenticator(KEYS, [JwtKey("HS256", SECRET)], max_cached)
 
 
 def test_api_keys() -> None:
@@ -75,16 +75,6 @@ def test_every_key_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pushd.auth.hmac, "compare_digest", compare)
     auth.identify("root-key", NOW)
     assert compared == [hashlib.sha256(k).digest() for k in (b"root-key", b"shop.key")]
-
-
-def test_permissions_use_the_public_namespaces() -> None:
-    auth = make()
-    shop = auth.identify("shop.key", NOW)
-    alice = auth.identify(mint_token(SECRET, "alice", now=NOW), NOW)
-    assert auth.may_read(alice, "news:today")
-    assert not auth.may_read(alice, "orders")
-    assert auth.may_publish(shop, "user:alice")
-    assert not auth.may_publish(shop, "news")
 
 
 def test_a_minted_token_says_what_was_asked() -> None:

@@ -153,7 +153,7 @@ def test_the_client_file_lets_alice_in(server: Server) -> None:
     assert client["url"] == f"{URL}/push"
     settings = server.started[0]
     assert settings.jwt_secret is not None
-    authenticator = Authenticator([], [JwtKey("HS256", settings.jwt_secret)], frozenset())
+    authenticator = Authenticator([], [JwtKey("HS256", settings.jwt_secret)])
     alice = authenticator.identify(client["token"], time.time())
     assert (alice.user, alice.device) == ("alice", "dev-alice")
     assert (alice.subscribe, alice.publish) == (("*",), ("*",))

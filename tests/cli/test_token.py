@@ -34,7 +34,7 @@ def identify(result: Result, secret: str = SECRET) -> Identity:
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     assert result.stdout == result.stdout.strip() + "\n"
-    authenticator = Authenticator([], [JwtKey("HS256", secret)], frozenset())
+    authenticator = Authenticator([], [JwtKey("HS256", secret)])
     return authenticator.identify(result.stdout.strip(), time.time())
 
 

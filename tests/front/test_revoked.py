@@ -260,9 +260,10 @@ async def test_who_opens_a_session_while_others_are_ended(
     assert server.hub.sessions.by_id == {}
 
 
-async def test_many_sessions(tmp_path: Path) -> None:
+async def test_many_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than are looked at in one go, of which half go."""
-    count = 300
+    monkeypatch.setattr(enforcer, "CHUNK", 4)
+    count = 30
     async with (
         running_server(tmp_path, max_connections_per_user=count) as server,
         trio.open_nursery() as nursery,
