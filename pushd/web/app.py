@@ -16,7 +16,7 @@ from pushd.errors import BadRequest, MethodNotAllowed, NotFound, PushdError
 from pushd.hub import Hub
 from pushd.metrics import CONTENT_TYPE
 from pushd.web.asyncapi import asyncapi
-from pushd.web.call import identify, is_local, parse_call
+from pushd.web.call import Call, identify, is_local, parse_call
 from pushd.web.docs import docs_page
 from pushd.web.metrics import make_collector
 from pushd.web.openapi import openapi
@@ -66,14 +66,29 @@ def _register(app: QuartTrio, hub: Hub, operation: Operation) -> None:
         call = await parse_call(hub, operation)
         result = await handler(call)
         if operation.method != "GET":
-            log.info("done", operation=operation.name, key=call.identity.key_name, **call.args)
+            _record(operation, call)
         if answer.type is None:
-            return Response(b"", status=answer.status)
+            return _empty(answer.status)
         body = msgspec.json.encode(result)
         return Response(body, status=answer.status, content_type=JSON)
 
     rule = full_path(operation, hub.settings.path_prefix).replace("{", "<").replace("}", ">")
     app.add_url_rule(rule, operation.name, serve, methods=[operation.method])
+
+
+def _record(operation: Operation, call: Call) -> None:
+    """Who changed what."""
+    given = {**call.args, **msgspec.to_builtins(call.body or {})}
+    told = {name: value for name, value in given.items() if value is not None}
+    log.info("done", operation=operation.name, key=call.identity.key_name, **told)
+
+
+def _empty(status: int) -> Response:
+    """204 has neither a body nor a length (RFC 9110, 8.6)."""
+    response = Response(b"", status=status)
+    del response.headers["Content-Type"]
+    del response.headers["Content-Length"]
+    return response
 
 
 def _add_pages(app: QuartTrio, hub: Hub) -> None:
