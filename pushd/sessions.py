@@ -6,19 +6,14 @@ assignment, and only sessions that may have expired are looked at.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterable
 from typing import Any
 
-import trio
-
-from pushd.core.frames import frame
 from pushd.core.names import check_channel
 from pushd.core.permissions import Identity
 from pushd.core.positions import START, Cursor, parse_cursor
 from pushd.core.pulling import UNWRITTEN, Position
-from pushd.core.topics import Link, Subscription
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.errors import BadRequest, PushdError, TooLarge
 from pushd.fanout import Fanout
@@ -27,70 +22,13 @@ from pushd.limits import Shares
 from pushd.log import Log, Marks
 from pushd.metrics import Counters
 from pushd.notices import Notices
-from pushd.outgoing import Outgoing
 from pushd.places import Places
 from pushd.pull import Access
+from pushd.session import Session
+
+__all__ = ["Session", "Sessions"]
 
 NO_MARKS = Marks(None, None)
-
-
-class Session(Expiring):
-    """One live connection of one user and device. Transports derive from it."""
-
-    transport = "none"
-    subscription: type[Subscription] = Subscription  # how fan-out sees it
-    __slots__ = (
-        "address",
-        "closing",
-        "device",
-        "greeted",
-        "id",
-        "identity",
-        "last_seen",
-        "out",
-        "pending",
-        "since",
-        "subscriptions",
-        "user",
-    )
-
-    def __init__(self, identity: Identity, device: str | None, out: Outgoing, address: str) -> None:
-        super().__init__()
-        self.greeted = False  # hello comes before all else
-        self.closing = False  # from its bye on
-        self.id = secrets.token_urlsafe(12)
-        self.identity = identity
-        self.user = identity.user
-        self.device = device
-        self.out = out
-        self.address = address
-        self.since = time.time()
-        self.last_seen = trio.current_time()
-        self.subscriptions: dict[str, Subscription] = {}
-        self.pending: list[Subscription] = []
-
-    @property
-    def link(self) -> Link:
-        """Where hints go."""
-        return self.out
-
-    def expire(self) -> None:
-        """The wheel found the deadline passed: heartbeat missed or token run out."""
-        raise NotImplementedError
-
-    def bye(
-        self, code: int, reason: str, retry_after_ms: int = 0, *, reconnect: bool | None = None
-    ) -> None:
-        """Say goodbye and close; returns at once. ``reconnect`` None: as the code has it."""
-        raise NotImplementedError
-
-    def send(self, frame: bytes) -> None:
-        """Write a frame of which each matters (no hint)."""
-        raise NotImplementedError
-
-    def tell(self, type_: str, **members: Any) -> None:
-        """``send`` in the transport's own bytes."""
-        self.send(frame(type_, **members))
 
 
 class Sessions:

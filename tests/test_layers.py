@@ -20,7 +20,8 @@ import pytest
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"core", "settings", "logs", "metrics", "limits"}),
-    frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout", "notices"})
+    frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout"})
+    | frozenset({"notices", "session"})
     | frozenset({"places"})
     | frozenset({"tokens", "keysets", "fetch", "keysource", "revocations"}),
     frozenset({"publish", "pull", "multianswer", "sessions", "auth", "enforcer"}),

@@ -1,0 +1,74 @@
+"""One live session, as the registry, fan-out and the wheel see it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+import trio
+
+from pushd.core.frames import frame
+from pushd.core.permissions import Identity
+from pushd.core.topics import Link, Subscription
+from pushd.core.wheel import Expiring
+from pushd.outgoing import Outgoing
+
+
+class Session(Expiring):
+    """One live connection of one user and device. Transports derive from it."""
+
+    transport = "none"
+    subscription: type[Subscription] = Subscription  # how fan-out sees it
+    __slots__ = (
+        "address",
+        "closing",
+        "device",
+        "greeted",
+        "id",
+        "identity",
+        "last_seen",
+        "out",
+        "pending",
+        "since",
+        "subscriptions",
+        "user",
+    )
+
+    def __init__(self, identity: Identity, device: str | None, out: Outgoing, address: str) -> None:
+        super().__init__()
+        self.greeted = False  # hello comes before all else
+        self.closing = False  # from its bye on
+        self.id = secrets.token_urlsafe(12)
+        self.identity = identity
+        self.user = identity.user
+        self.device = device
+        self.out = out
+        self.address = address
+        self.since = time.time()
+        self.last_seen = trio.current_time()
+        self.subscriptions: dict[str, Subscription] = {}
+        self.pending: list[Subscription] = []
+
+    @property
+    def link(self) -> Link:
+        """Where hints go."""
+        return self.out
+
+    def expire(self) -> None:
+        """The wheel found the deadline passed: heartbeat missed or token run out."""
+        raise NotImplementedError
+
+    def bye(
+        self, code: int, reason: str, retry_after_ms: int = 0, *, reconnect: bool | None = None
+    ) -> None:
+        """Say goodbye and close; returns at once. ``reconnect`` None: as the code has it."""
+        raise NotImplementedError
+
+    def send(self, frame: bytes) -> None:
+        """Write a frame of which each matters (no hint)."""
+        raise NotImplementedError
+
+    def tell(self, type_: str, **members: Any) -> None:
+        """``send`` in the transport's own bytes."""
+        self.send(frame(type_, **members))
