@@ -20,6 +20,7 @@ from pushd.log.store import DATABASE
 from pushd.log.tools.backup import backup
 from pushd.log.tools.restore import Plan, Restored, adopt, restore
 from pushd.log.tools.verify import verify
+from tests.chaos.faultdisk import FaultDisk
 from tests.log.support import OPTIONS, append, entry, marks, open_and_close, opened, read
 from tests.log.vaults import change, epochs, fill, fingerprint, nothing, rows
 
@@ -232,6 +233,33 @@ def test_a_backup_copied_by_hand_is_not_served_before_it_is_adopted(home: Path) 
         open_log(copied, OPTIONS)
     adopt(copied)
     open_and_close(copied)
+
+
+@pytest.mark.parametrize(
+    ("fault", "done"),
+    [
+        ("write ENOSPC pushd.db.restoring 3", False),
+        ("sync EIO pushd.db.restoring", False),
+        ("sync EIO data$ 2", True),
+    ],
+)
+def test_a_disk_that_refuses(home: Path, fault: str, done: bool) -> None:
+    """Before the decision nothing has changed; after it the next start does the rest."""
+    data = home / "data"
+    old, new = rows(data / DATABASE, MESSAGES), rows(home / "b.db", MESSAGES)
+    disk = FaultDisk(home)
+    disk.refuse(fault)
+    command = [sys.executable, "-m", "pushd", "restore", home / "b.db", "--data", data, "--force"]
+    said = subprocess.run(
+        command, cwd=ROOT, env=disk.environment(), capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 1
+    assert said.stderr.count("error: ") == 1, said.stderr
+    assert ("Nothing was changed" in said.stderr) != done
+    assert ("the next restore, completes it" in said.stderr) == done
+    open_and_close(data)
+    assert rows(data / DATABASE, MESSAGES) == (new if done else old)
+    assert not list(data.glob("*.restoring*"))
 
 
 # Kills the process with SIGKILL right before its Nth step that changes something on the disk.

@@ -83,13 +83,24 @@ def restore(
             if not agree(plan):
                 raise RestoreRefused("The answer was no.")
             renewed = _prepare(source, directory, plan.replaced, progress)
-        aside = swap.decide(directory)
-        swap.finish(directory)
-        return Restored(renewed, aside if aside.exists() else None)
+        return Restored(renewed, _replace(directory))
     except OSError as error:
         raise RestoreRefused(f"{directory}: {why_not(error, directory)}.") from error
     finally:
         lock.release()
+
+
+def _replace(directory: Path) -> Path | None:
+    """Where the replaced log is."""
+    aside = swap.decide(directory)
+    try:
+        swap.finish(directory)
+    except OSError as error:
+        raise CannotStart(
+            f"The restore is made, but its last step failed ({error}). The next start of the"
+            " server, or the next restore, completes it."
+        ) from error
+    return aside if aside.exists() else None
 
 
 def adopt(directory: Path) -> Renewed:
