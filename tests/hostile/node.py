@@ -31,7 +31,7 @@ class Node(app.Server):
         return self.secret(mint_token(app.SECRET, user, **members))
 
     def secret(self, credential: str) -> str:
-        """From now on the log must not hold it, nor its signature if that is long enough to tell."""
+        """From now on the log must not hold it, nor its signature."""
         if len(credential.rpartition(".")[2]) >= 16:
             self.process.secrets.append(credential)
         return credential
