@@ -27,6 +27,7 @@ MAX_WAIT_S = 60.0
 )
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), help="At most so many. [100]")
 @click.option("--wait", type=click.FloatRange(0, MAX_WAIT_S), help="Wait so many seconds for news.")
+@click.option("--last", type=click.IntRange(1, MAX_LIMIT), help="The newest so many instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answer as JSON.")
 @connection_options("token")
 def command(
@@ -35,6 +36,7 @@ def command(
     after: str,
     limit: int | None,
     wait: float | None,
+    last: int | None,
     as_json: bool,
 ) -> None:
     """Print the messages of CHANNEL after a cursor, and the next cursor on standard error.
@@ -44,6 +46,7 @@ def command(
     \b
     Examples:
       pushctl pull news
+      pushctl pull news --last 20
       pushctl pull news --after 0mhx3f9ab.41 --wait 25 --json
     """
     try:
@@ -54,20 +57,23 @@ def command(
     async def main() -> None:
         async with Client(connection.url, connection.credential) as client:
             try:
-                pulled = await client.pull(channel, after=after, limit=limit, wait=wait)
+                if last is not None:
+                    pulled = await client.history(channel, limit=last)
+                else:
+                    pulled = await client.pull(channel, after=after, limit=limit, wait=wait)
             except Reset as reset:
                 click.echo(f"resume: {reset.extra.get('resume')}", err=True)
                 raise
-        _show(channel, pulled, as_json)
+        _show(channel, pulled, as_json, back=last is not None)
 
     run(main)
 
 
-def _show(channel: str, pulled: Pulled, as_json: bool) -> None:
+def _show(channel: str, pulled: Pulled, as_json: bool, *, back: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(pulled))
         return
     for message in pulled.messages:
         click.echo(line_for_people(channel, message))
-    rest = f" (more, up to {pulled.head})" if pulled.more else ""
+    rest = f" (more, up to {pulled.head})" if pulled.more and not back else ""
     click.echo(f"next: {pulled.next}{rest}", err=True)

@@ -72,6 +72,9 @@ class Server(ThreadingHTTPServer):
             ]
             return 200, {"items": items, "next": None}
         if path[0] == "channels":
+            if "last" in query:
+                after = max(0, len(self.logs.get(path[1], [])) - int(query["last"]))
+                return 200, {**self.page(path[1], f"{EPOCH}.{after}", 1000), "more": after > 0}
             return 200, self.page(path[1], query["after"], int(query.get("limit", 100)))
         return 404, {"code": "not_found", "detail": "nothing here"}
 

@@ -102,3 +102,11 @@ def test_messages_cannot_take_over_the_terminal(server: Server, text: str, shown
     assert visible(text) == shown
     server.publish("news", {"data": {"text": text}, "sender": text})
     assert run(server, "pull", "news").stdout.rstrip("\n").endswith(f"] {shown}: {shown}")
+
+
+def test_pull_the_newest(server: Server) -> None:
+    for number in range(5):
+        server.publish("news", {"data": f"m{number}"})
+    result = run(server, "pull", "news", "--last", "2")
+    assert [line.rpartition(": ")[2] for line in result.stdout.splitlines()] == ["m3", "m4"]
+    assert result.stderr.strip() == f"next: {EPOCH}.5"

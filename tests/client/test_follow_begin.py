@@ -158,7 +158,7 @@ async def test_a_stale_token_is_renewed_once(autojump_clock: MockClock, server: 
 
 async def test_an_iterator_that_is_left_ends_and_acks(server: FakeServer) -> None:
     server.publish("a", 1, 2)
-    plan = Plan(("a",), {"a": "0"}, has_device=True, options=FollowOptions())
+    plan = Plan(("a",), {"a": "0"}, has_device=True)
     async with trio.open_nursery() as nursery:
         background = Following(server, plan, random.Random(1))
         async for event in Follow(background, lambda: nursery):
