@@ -16,7 +16,8 @@ import click
 from pushd.log.tools.files import shown_size
 from pushd.settings import load
 
-FILE: Final = click.Path(path_type=Path)
+# Rights are looked at where it can be said whose they are.
+FILE: Final = click.Path(path_type=Path, readable=False)
 _EVERY_S: Final = 5.0
 _WIDTH: Final = 70
 

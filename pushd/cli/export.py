@@ -18,7 +18,9 @@ from pushd.log.tools.files import why_not
 
 
 @click.command("export")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.argument(
+    "file", type=click.Path(path_type=Path, dir_okay=False, readable=False, allow_dash=True)
+)
 @click.option("--from", "source", type=FILE, help="A backup, instead of the data directory.")
 @click.option(
     "--channel",

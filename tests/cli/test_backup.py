@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from pushd.log.store import DATABASE
 from tests.log.support import open_and_close
 from tests.log.vaults import change, epochs, fill, rows
 from tests.support.app import KEY, Server, running_server
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +142,37 @@ def test_what_root_restores_belongs_to_the_owner_of_the_directory(data: Path) ->
     assert run("restore", "b.db", "--force").exit_code == 0
     owners = {path.name: path.stat().st_uid for path in data.iterdir()}
     assert set(owners.values()) == {1234}, owners
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root becomes another user")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "verify data",
+        "backup c.db --data data",
+        "backup data/c.db --data other --force",
+        "restore b.db --data data --force",
+        "restore data/b.db --data new --force",
+        "restore --adopt --data data --force",
+        "migrate --data data",
+        "export - --data data",
+        "export data/x --from b.db",
+    ],
+)
+def test_without_rights_it_says_so(data: Path, arguments: str) -> None:
+    run("backup", "b.db")
+    shutil.copytree(data, data.with_name("other"))
+    data.parent.chmod(0o755)
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    python = [*as_nobody, sys.executable]
+    if subprocess.run([*python, "-c", "import trio"], capture_output=True, check=False).returncode:
+        pytest.skip("nobody else may use this Python")
+    command = [*python, "-m", "pushd", *arguments.split()]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ermission denied" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture

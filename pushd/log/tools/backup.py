@@ -46,7 +46,10 @@ def backup(path: Path, target: Path, progress: Progress, *, overwrite: bool = Fa
     as it was.
     """
     began = time.monotonic()
-    _check_target(path, target, overwrite)
+    try:
+        _check_target(path, target, overwrite)
+    except OSError as error:
+        raise BackupFailed(f"{target} cannot be made: {why_not(error, target)}.") from error
     with opened(path) as source, _partial(target) as partial:
         _check_room(source, target)
         _copy(source, partial, target, progress)

@@ -58,7 +58,8 @@ def why_not(error: OSError, path: Path) -> str:
     reason = error.strerror or str(error)
     if not isinstance(error, PermissionError):
         return reason
-    with contextlib.suppress(OSError):
-        owner = path.stat()
-        return f"{reason}; it belongs to user id {owner.st_uid}, this runs as {os.geteuid()}"
-    return f"{reason} for user id {os.geteuid()}"
+    for seen in (path, *path.absolute().parents):
+        with contextlib.suppress(OSError):
+            owner = seen.stat().st_uid
+            return f"{reason}; {seen} belongs to user id {owner}, this runs as {os.geteuid()}"
+    return reason

@@ -72,7 +72,10 @@ def restore(
     path: Path, directory: Path, agree: Callable[[Plan], bool], progress: Progress
 ) -> Restored:
     """Raises RestoreRefused, NotALog, CannotStart (the log is in use); then nothing has changed."""
-    _check_paths(path, directory)
+    try:
+        _check_paths(path, directory)
+    except OSError as error:
+        raise RestoreRefused(f"{path}: {why_not(error, path)}.") from error
     lock = LockFile(directory, doing=DOING)
     try:
         give_to_owner_of(directory, directory / LOCK)

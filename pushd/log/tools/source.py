@@ -54,7 +54,10 @@ class Source:
 def opened(path: Path, *, locked: bool = False) -> Iterator[Source]:
     """Raises NotALog. ``locked``: this process holds the lock of the directory already."""
     with ExitStack() as undo:
-        file, kind = _look_at(path, locked, undo)
+        try:
+            file, kind = _look_at(path, locked, undo)
+        except OSError as error:
+            raise NotALog(f"{path} cannot be read: {why_not(error, path)}.") from error
         try:
             connection = sqlite3.connect(
                 _uri(file, kind), uri=True, timeout=_BUSY_S, isolation_level=None
