@@ -204,7 +204,11 @@ class Sessions:
         teller: Session | None = None,
     ) -> None:
         """Set the user's read mark, and tell the user's other sessions and polling devices."""
-        cursor = self._checked(identity, channel, text, now)
+        try:
+            cursor = self._checked(identity, channel, text, now)
+        except PushdError as error:
+            error.extra = {"channel": channel, **error.extra}
+            raise
         user = identity.user
         if user is None:
             raise BadRequest("Read marks belong to users; a service has none.")

@@ -21,7 +21,7 @@ from tests.support.changes import delete, redact, trim
 from tests.support.changing import Truth
 from tests.support.http import Answer, Peer
 
-CHANNELS = ("a", "b", "c")
+CHANNELS = ("a", "b", "c", "d", "e", "f")
 LINES = 20  # of one publish
 PAUSE_S = 0.002  # of a publisher, so that the pulls have the greater part
 
@@ -71,7 +71,7 @@ class Load:
     async def administrators(self, trims: int) -> None:
         async with trio.open_nursery() as nursery:
             for channel in CHANNELS:
-                nursery.start_soon(self.administrator, channel, trims // len(CHANNELS))
+                nursery.start_soon(self.administrator, channel, -(-trims // len(CHANNELS)))
         self.over = True
         async with self.server.peer() as peer:
             await self.publish(peer, list(CHANNELS))  # for those who wait
@@ -147,6 +147,18 @@ class Load:
                 channel = self.random.choice(CHANNELS)
                 await self.pull(peer, token, channel, "0", self.random.choice([1, 1000]))
 
+    async def historian(self, user: str) -> None:
+        """Reads backwards, for which there is no reset."""
+        token = self.server.token(user)
+        async with self.server.peer() as peer:
+            while not self.over:
+                channel, last = self.random.choice(CHANNELS), self.random.choice([1, 30, 1000])
+                asked = self.truth.asked()
+                path = f"/v1/channels/{channel}/messages?last={last}"
+                answer = await peer.ask("GET", path, token=token)
+                assert answer.status == 200, answer
+                self.truth.check_history(channel, last, answer.json, asked)
+
     async def collector(self, user: str) -> None:
         """All channels at once, held; now and then from old cursors."""
         token = self.server.token(user)
@@ -189,7 +201,8 @@ async def test_every_answer_is_the_exact_slice_or_a_reset(
         clients: list[tuple[int, Callable[[str], Awaitable[None]]]] = [
             (15, load.follower),
             (15, load.wanderer),
-            (8, load.visitor),
+            (4, load.visitor),
+            (4, load.historian),
             (12, load.collector),
         ]
         async with trio.open_nursery() as nursery:

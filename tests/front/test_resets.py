@@ -75,7 +75,10 @@ async def by_read_mark(server: Server, channel: str, cursor: str) -> dict[str, A
     path = f"/v1/channels/{channel}/read"
     answer = await server.ask("POST", path, token=server.token(), body={"cursor": cursor})
     assert answer.status in (204, 410)
-    return answer.json if answer.status == 410 else None
+    if answer.status == 204:
+        return None
+    assert answer.json["channel"] == channel
+    return answer.json  # type: ignore[no-any-return]
 
 
 async def by_subscribe(server: Server, channel: str, cursor: str) -> dict[str, Any] | None:
@@ -100,7 +103,10 @@ async def _frame(server: Server, frame: dict[str, Any]) -> dict[str, Any] | None
         await socket.send(frame)
         await socket.send({"type": "ping"})
         told = await socket.message()
-    return None if told["type"] == "pong" else told
+    if told["type"] == "pong":
+        return None
+    assert told["channel"] in CHANNELS, "errors have no id to know them by"
+    return told
 
 
 WAYS = [

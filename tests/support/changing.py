@@ -62,6 +62,20 @@ class Truth:
         self.cursors.setdefault(channel, deque(maxlen=300)).append(follows)
         return follows
 
+    def check_history(self, channel: str, last: int, entry: Any, asked: Asked) -> None:
+        """The newest messages, up to ``last`` of them."""
+        self._check_state(channel, entry, asked)
+        first, head, messages = entry["first"], entry["head"], entry["messages"]
+        seqs = [message["seq"] for message in messages]
+        if seqs:  # it may have moved since they were read
+            assert head >= seqs[-1]
+            assert seqs == list(range(seqs[0], seqs[-1] + 1))
+            assert first <= seqs[0]
+        assert len(seqs) <= last
+        assert entry["more"] == (bool(seqs) and seqs[0] > first)
+        for message in messages:
+            self._check_message((channel, entry["epoch"], message["seq"]), message, asked)
+
     def _check_state(self, channel: str, entry: Any, asked: Asked) -> None:
         """Not of a state that had ended before."""
         epoch, first = asked.firsts.get(channel, ("", 0))
