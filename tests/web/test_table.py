@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 
 from pushd.errors import PushdError
+from pushd.front.routes import Routes
+from pushd.settings import Settings
 from pushd.web.app import make_app
 from pushd.web.operation import Operation
 from pushd.web.table import ADMIN, OPERATIONS, TAGS, full_path
@@ -79,6 +83,22 @@ async def test_the_front_serves_the_hot_ones_and_nothing_else_there(server: Serv
             if answer.status == 405:
                 assert methods <= set(answer.headers["allow"].split(", "))
     assert server.hub.counters.handovers == before, "none of them went to the framework"
+
+
+def test_the_front_serves_no_route_that_is_not_in_the_table() -> None:
+    settings = Settings(path_prefix="/push")
+    hub: Any = SimpleNamespace(settings=settings)
+    engines: Any = SimpleNamespace(events=None)
+    fixed = Routes(hub, engines)._fixed
+    told: dict[str, set[str]] = {}
+    for each in OPERATIONS:
+        if each.hot and "{" not in each.path and each.name != "ws":
+            told.setdefault(full_path(each, "/push"), set()).add(each.method)
+    served = {
+        path.decode(): {method.decode() for method in methods if method != b"HEAD"}
+        for path, methods in fixed.items()
+    }
+    assert served == told
 
 
 @each_admin

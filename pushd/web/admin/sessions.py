@@ -51,13 +51,19 @@ async def list_sessions(call: Call) -> SessionPage:
         sessions = hub.sessions.by_user.get(user, {})
     if node is not None and node != hub.node_id:
         sessions = {}
-    wanted = [
-        each.id
-        for each in sessions.values()
-        if each.id > args["next"] and call.covers_user(each.user)
-    ]
-    found, following = page(heapq.nsmallest(limit + 1, wanted), limit)
-    return SessionPage([session_item(call, sessions[each]) for each in found], following)
+    live = list(sessions.values())
+    # There may be a hundred thousand: looked through in a thread, so that the loop goes on.
+    names = await trio.to_thread.run_sync(_search, call, live, limit + 1)
+    found, following = page(names, limit)
+    sessions = hub.sessions.by_id  # some may have ended meanwhile
+    items = [session_item(call, sessions[each]) for each in found if each in sessions]
+    return SessionPage(items, following)
+
+
+def _search(call: Call, live: list[Session], count: int) -> list[str]:
+    after = call.args["next"]
+    wanted = (each.id for each in live if each.id > after and call.covers_user(each.user))
+    return heapq.nsmallest(count, wanted)
 
 
 def kick(call: Call, session: Session) -> None:
