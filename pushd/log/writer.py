@@ -72,7 +72,9 @@ class Writer:
                 work = self._current = self._intake.take(self._wait_s())
                 if work and isinstance(work[0], Request):
                     self._changer.change(work)
+                    # Marks that are due do not wait for the changes to end.
                     self._current = []
+                    self._step([])
                 else:
                     self._step(cast("list[Append]", work))
                 if self._changer.sweep_if_due() or work:

@@ -14,6 +14,7 @@ from pushd.core.messages import Draft
 from pushd.core.pulling import Position
 from pushd.errors import PushdError
 from pushd.log import Append, Entry, Log, LogOptions, Marks, Stored
+from pushd.log.crossing import Signal
 from pushd.log.startup import Opened, open_log
 from pushd.log.store import connect_reader
 
@@ -120,6 +121,13 @@ async def swept(log: Log) -> None:
     while log.statistics().garbage:
         await idle(log)
     await idle(log)
+
+
+async def written(log: Log) -> None:
+    """Until no mark waits to be written."""
+    log._put(Signal.FLUSH)
+    while log.statistics().dirty_marks:
+        await idle(log)
 
 
 async def idle(log: Log) -> None:

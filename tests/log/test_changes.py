@@ -12,7 +12,6 @@ from pushd.core.positions import Cursor
 from pushd.core.pulling import Position
 from pushd.errors import BadRequest, Conflict, NotFound, NotReady, Overloaded
 from pushd.log import Append, Change, Log, MissingMessages
-from pushd.log.crossing import Signal
 from tests.log.invariants import check
 from tests.log.support import (
     OPTIONS,
@@ -20,7 +19,6 @@ from tests.log.support import (
     append,
     delete,
     entry,
-    idle,
     marks,
     on_disk,
     opened,
@@ -29,6 +27,7 @@ from tests.log.support import (
     redact,
     swept,
     trim,
+    written,
 )
 
 
@@ -218,8 +217,7 @@ async def test_marks_of_a_name_survive_its_deletion_and_not_its_erasure(tmp_path
         # The devices of an erased user count anew.
         for _ in range(2):
             log.record_delivered("bob", "phone", "news", at["news"])
-            log._put(Signal.FLUSH)
-            await idle(log)
+            await written(log)
             check(tmp_path)
             assert (await marks(log, "bob", "phone", "news"))["news"].delivered == at["news"]
             await answer(lambda done: log.erase_user("bob", done))

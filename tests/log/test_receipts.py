@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from pushd.core.positions import Cursor
 from pushd.log import Log, Receipts, UserMarks, receipts
-from pushd.log.crossing import Signal
-from tests.log.support import OPTIONS, answer, append, delete, entry, idle, opened
+from tests.log.support import OPTIONS, answer, append, delete, entry, opened, written
 
 NEVER = replace(OPTIONS, write_behind_s=3600.0)
 USERS = ["alice", "bob", "ca", "dä", "e\U0001f600", "f"]
@@ -61,8 +60,7 @@ async def pages(
                 of_user = delivered.setdefault((user, channel), {})
                 of_user[device] = max(at, of_user.get(device, 0))
             if write:
-                log._put(Signal.FLUSH)
-                await idle(log)
+                await written(log)
         found = await all_pages(log, "news", seq, limit)
         for user in USERS:
             have = {d: at for d, at in delivered.get((user, "news"), {}).items() if at >= seq}

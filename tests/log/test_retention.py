@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pushd.core.namespaces import Retention
@@ -56,6 +56,8 @@ class Writing:
 
 
 @settings(max_examples=60, deadline=None)
+# More waits to be swept than has to be cut.
+@example(sizes=[100] * 10, age=None, most=None, size=700, cut=6, look_at=1000)
 @given(
     sizes=st.lists(st.integers(2, 300), min_size=1, max_size=40),
     age=st.none() | st.integers(0, 45),

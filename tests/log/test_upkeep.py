@@ -33,6 +33,7 @@ from tests.log.support import (
     read,
     swept,
     trim,
+    written,
 )
 
 DAY_S = DAY_MS // 1000
@@ -51,12 +52,6 @@ class WallClock:
         real = time.time_ns
         self.ahead_s = 0.0
         monkeypatch.setattr("time.time_ns", lambda: real() + int(self.ahead_s * 1e9))
-
-
-async def written(log: Log) -> None:
-    log._put(Signal.FLUSH)
-    while log.statistics().dirty_marks:
-        await marks(log, "nobody", None)
 
 
 async def tidy(log: Log, signal: Signal = Signal.TIDY) -> None:
@@ -192,6 +187,22 @@ async def test_a_deleted_name_is_forgotten_after_its_ids(
         check(tmp_path)
 
 
+async def test_no_number_is_given_out_twice(tmp_path: Path) -> None:
+    """Of lives that are over, nor across restarts: their messages may still be there."""
+    seen: list[int] = []
+    for number in range(4):
+        async with opened(tmp_path) as log:
+            for channel in ("same", f"new{number}"):
+                await append(log, entry(channel))
+                seen.append(log.heads[channel].log_id)
+            await delete(log, "same")
+            await append(log, entry("same"))
+            seen.append(log.heads["same"].log_id)
+            await delete(log, "same")
+    assert len(set(seen)) == len(seen) == 12
+    assert seen == sorted(seen)
+
+
 async def test_a_name_that_lives_again_is_not_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,8 +271,12 @@ async def test_sweeping_goes_on_after_a_restart_and_beside_appends(
         await append(
             log, *(entry("news", n) for n in range(50)), *(entry("old") for _ in range(50))
         )
+        # Cut again, and deleted, while what was cut first still waits.
+        await trim(log, "old", 10)
+        await trim(log, "news", 10)
         await trim(log, "news", 30)
         await delete(log, "old")
+        assert log.statistics().garbage == 2
     check(tmp_path)
     assert len(on_disk(tmp_path)) > 21
     monkeypatch.setattr(sweeper, "PAUSE_S", 0.0)
@@ -282,16 +297,16 @@ async def test_a_full_database_refuses_changes_and_goes_on_later(
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
     monkeypatch.setattr(sweeper, "RETRY_S", 0.01)
-    sweep_some = sweeper.Sweeper._sweep_some
+    sweep = sweeper.Sweeper._sweep
 
-    def fail_then_sweep(self: Any, garbage: Any) -> bool:
-        done = sweep_some(self, garbage)
+    def sweep_then_fail(self: Any, ends: float) -> Any:
+        done = sweep(self, ends)
         if broken["sweep"]:
             broken["sweep"] -= 1
             raise full
         return done
 
-    monkeypatch.setattr(sweeper.Sweeper, "_sweep_some", fail_then_sweep)
+    monkeypatch.setattr(sweeper.Sweeper, "_sweep", sweep_then_fail)
     cut = Ledger.cut
 
     def cut_then_fail(self: Ledger, channel: Any, first: int) -> None:
