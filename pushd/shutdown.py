@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -48,9 +49,10 @@ class Stopper:
                 if self.asked.is_set():
                     self.at_once.set()
                     continue
-                log.info("stopping", signal=signal.Signals(number).name, drain_s=self.drain_s)
                 _start_watchdog(self.drain_s + GRACE_S)
                 self.asked.set()
+                with contextlib.suppress(OSError):  # the terminal may be gone that it goes to
+                    log.info("stopping", signal=signal.Signals(number).name, drain_s=self.drain_s)
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jwt
 import pytest
@@ -201,7 +201,9 @@ async def test_a_storm_of_signals(server: Reloading) -> None:
 
 
 @contextmanager
-def in_a_terminal(command: list[str], environ: dict[str, str], cwd: Path) -> Iterator[Any]:
+def in_a_terminal(
+    command: list[str], environ: dict[str, str], cwd: Path, log: IO[bytes]
+) -> Iterator[Any]:
     """The process and the other end of the terminal that it was started in."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -210,7 +212,7 @@ def in_a_terminal(command: list[str], environ: dict[str, str], cwd: Path) -> Ite
         cwd=cwd,
         stdin=theirs,
         stdout=theirs,
-        stderr=theirs,
+        stderr=log,
         start_new_session=True,
         preexec_fn=_take_terminal,
     )
@@ -233,13 +235,18 @@ def test_closing_the_terminal_stops_it(tmp_path: Path) -> None:
     """Nobody would find it again; with the terminal open, SIGHUP reloads there as elsewhere."""
     command = [sys.executable, "-m", "pushd", "serve", "--listen", "127.0.0.1:0"]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PUSHD_JWT_SECRET": SECRET}
-    with in_a_terminal(command, environ, tmp_path) as (process, terminal):
+    path = tmp_path / "log"
+    with (
+        path.open("wb") as log,
+        in_a_terminal(command, environ, tmp_path, log) as (process, terminal),
+    ):
         said = b""
         while b"ready on" not in said:
             said += os.read(terminal, 4096)
         process.send_signal(signal.SIGHUP)
-        while b"reloaded" not in said:
-            said += os.read(terminal, 4096)
+        while '"event": "reloaded"' not in path.read_text():
+            time.sleep(0.01)
         assert process.poll() is None
         os.close(terminal)
         process.wait(START_S)  # with what status, nobody is there to see
+    assert '"event": "stopped"' in path.read_text()
