@@ -63,9 +63,7 @@ class History:
         redactions = head.redactions
 
         def done(messages: list[bytes] | PushdError) -> None:
-            changed = (
-                hub.log.heads.get(self._channel) is not head or head.redactions != redactions
-            )
+            changed = hub.log.heads.get(self._channel) is not head or head.redactions != redactions
             try:
                 if changed or isinstance(messages, MissingMessages) or upto < head.first:
                     self._again()
