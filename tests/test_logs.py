@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,13 +18,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl-_"
 KEY = "k3y-of-a-service"
 
 
-@pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    root = logging.getLogger()
-    before = (list(root.handlers), root.level)
-    yield
-    structlog.reset_defaults()
-    root.handlers[:], root.level = before
+pytestmark = pytest.mark.usefixtures("own_logging")
 
 
 def written(form: str = "json", level: str = "info") -> tuple[Any, io.StringIO]:

@@ -74,6 +74,7 @@ async def test_what_is_no_setting(settings: dict[str, object]) -> None:
             raise AssertionError("served")
 
 
+@pytest.mark.usefixtures("own_logging")
 async def test_signals_and_logging_stay_the_applications() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     async with pushd.testing.server():
