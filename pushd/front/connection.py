@@ -315,9 +315,10 @@ class HttpConnection:
         return not self.out.closed and (self.busy or self.out.hold)
 
     def reject(self, error: PushdError) -> None:
-        """Answer what is not even a request, and close."""
+        """Answer what is not even a request, and close. A page may read why, if its origin is known."""
         self.busy = self._last = True
-        self._extra = b""
+        unfinished = self.reader.unfinished
+        self._extra = b"" if unfinished is None else self._cors(unfinished)
         self.refuse(error)
 
     def abort(self) -> None:

@@ -69,6 +69,11 @@ class RequestReader:
             return None
         return "body" if self._head_done else "head"
 
+    @property
+    def unfinished(self) -> Request | None:
+        """What is half read, once its head is whole: also what ``feed`` has refused."""
+        return self._request if self._head_done else None
+
     def next(self) -> Request | PushdError:
         """Take the oldest out of ``ready``; from now on its body is the caller's."""
         request = self.ready.popleft()

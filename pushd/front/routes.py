@@ -170,7 +170,9 @@ class Routes:
         else:
             extra = (
                 b"Access-Control-Allow-Methods: GET, POST, PUT, DELETE\r\n"
-                b"Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID\r\n"
+                # What else libraries send (tracing, cache control) is ignored, so it may come: a
+                # star is every header but Authorization, and older browsers need the list.
+                b"Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID, *\r\n"
                 b"Access-Control-Max-Age: %d\r\n"
             ) % _MAX_AGE_S
         connection.respond(self._hub.responses.make(204, b"", extra=extra))

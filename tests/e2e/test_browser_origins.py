@@ -111,6 +111,30 @@ async def test_only_pages_of_listed_origins_publish_pull_and_follow(tmp_path: Pa
         await until(lambda: not server.hub.sessions.by_id)
 
 
+async def test_a_page_learns_why_it_is_refused(tmp_path: Path) -> None:
+    """Also when the server did not wait for the body; and headers of libraries are no trouble."""
+    async with world(tmp_path) as (server, driven, sites):
+        page = await opened(server, driven, sites["listed"])
+        await page.run(
+            """var ask = async (path, token, data, headers) => {
+              const answer = await fetch(base + path, {method: "POST",
+                headers: {Authorization: "Bearer " + token, "Content-Type": "application/json",
+                  ...headers}, body: JSON.stringify({data})});
+              return [answer.status, (await answer.json()).code ?? "stored"];
+            };0"""
+        )
+        to_one = "'/v1/channels/news/messages', token"
+        told = [
+            await page.run(f"ask({given})")
+            for given in (
+                f"{to_one}, 'x'.repeat(8 << 20)",
+                "'/v1/publish', 'wrong', 1",
+                f"{to_one}, 1, {{traceparent: '00-1-2-00', 'Cache-Control': 'no-cache'}}",
+            )
+        ]
+        assert told == [[413, "too_large"], [401, "unauthorized"], [201, "stored"]]
+
+
 async def test_a_form_of_any_page_publishes_nothing(tmp_path: Path) -> None:
     """What needs no preflight carries no credential: a browser adds none of pushd's."""
     async with world(tmp_path) as (server, driven, sites):

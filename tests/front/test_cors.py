@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.app import KEY, Server, running_server
-from tests.support.http import Answer
+from tests.support.http import Answer, request
 
 LISTED = "https://app.example.com"
 OTHERS = ["https://app.example.com.evil.net", "http://app.example.com", "null", "http://localhost"]
@@ -63,6 +63,32 @@ async def test_a_refused_token_is_readable_too(server: Server) -> None:
     assert (answer.status, readable_by(answer)) == (401, LISTED)
 
 
+REFUSED_BEFORE_THEY_ARE_WHOLE = [
+    (MESSAGES, KEY, b"Content-Length: 100000", b"", 413),
+    ("/v1/publish", "wrong", b"Content-Length: 10", b"", 401),
+    ("/v1/publish", KEY, b"Content-Length: 10000000", b"", 413),
+    (MESSAGES, KEY, b"Transfer-Encoding: chunked", b"x\r\n", 400),
+    (MESSAGES, KEY, b"Content-Length: 10", b"", 408),
+]
+
+
+@pytest.mark.parametrize(("path", "token", "head", "body", "status"), REFUSED_BEFORE_THEY_ARE_WHOLE)
+async def test_what_is_refused_while_it_is_read_is_readable_too(
+    tmp_path: Path, path: str, token: str, head: bytes, body: bytes, status: int
+) -> None:
+    """A page that shows 'Failed to fetch' knows neither that it sent too much nor that its token
+    is old."""
+    async with running_server(tmp_path, origins=(LISTED,), body_timeout=0.05) as server:
+        for origin in (LISTED, OTHERS[0]):
+            given = request("POST", path, token=token, headers={"Origin": origin})
+            given = given.replace(b"Content-Length: 0", head)
+            async with server.peer() as peer:
+                await peer.write(given + body)
+                answer = await peer.answer()
+            assert answer.status == status
+            assert readable_by(answer) == (LISTED if origin == LISTED else None)
+
+
 PREFLIGHTS = [MESSAGES, "/v1/publish", "/v1/pull", "/v1/ack", "/v1/stats", "/v1/anything"]
 
 
@@ -81,7 +107,7 @@ async def test_preflight_of_the_list(server: Server, path: str) -> None:
             methods = answer.headers["access-control-allow-methods"].split(", ")
             assert {"GET", "POST", "PUT", "DELETE"} <= set(methods)
             names = answer.headers["access-control-allow-headers"].lower().split(", ")
-            assert {"authorization", "content-type"} <= set(names)
+            assert {"authorization", "content-type", "last-event-id", "*"} <= set(names)
             assert answer.headers["access-control-max-age"] == "7200"
 
 
