@@ -315,7 +315,7 @@ class HttpConnection:
         return not self.out.closed and (self.busy or self.out.hold)
 
     def reject(self, error: PushdError) -> None:
-        """Answer what is not even a request, and close. A page may read why, if its origin is known."""
+        """Answer what is not even a whole request, and close. Pages may read why, too."""
         self.busy = self._last = True
         unfinished = self.reader.unfinished
         self._extra = b"" if unfinished is None else self._cors(unfinished)
