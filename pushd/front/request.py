@@ -90,8 +90,14 @@ class RequestReader:
         self._size = 0
 
     def admits(self, request: Request) -> bool:
-        """Whether a body that did not come through the parser is within its route's limit."""
-        return not request.body or len(request.body) <= self._body_limit(request)
+        """Whether a body that did not come through the parser is within its route's limit.
+
+        What the route refuses is left to the parser, whose refusals are answered.
+        """
+        try:
+            return not request.body or len(request.body) <= self._body_limit(request)
+        except PushdError:
+            return False
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes in; returns what follows an accepted upgrade. Raises PushdError: close then.

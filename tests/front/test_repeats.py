@@ -150,3 +150,17 @@ async def test_repeated_heads_over_a_connection(server: Server) -> None:
             assert (await peer.answer()).status == 200
         await peer.write(one[30:])
         assert (await peer.answer()).status == 200
+
+
+async def test_a_repeated_head_whose_body_is_refused(server: Server) -> None:
+    """Large bodies are asked about before they are read, also those that come in one piece."""
+    message = {"data": 1}
+    to_all = {"to": {"all": True}, "message": message}
+    async with server.peer() as peer:
+        for path, body in [
+            ("/v1/channels/a/messages", message),
+            ("/v1/publish", to_all),
+        ]:
+            answer = await peer.ask("POST", path, token="wrong", body=body)
+            assert (answer.status, answer.code) == (401, "unauthorized")
+        assert await peer.is_closed()

@@ -141,6 +141,17 @@ async def test_kept_alive_connections_notice(server: Server) -> None:
         assert (await peer.ask("GET", f"{NEWS}?after=0", token=credential)).status == 200
 
 
+async def test_a_kept_alive_publisher_to_many_is_told(server: Server) -> None:
+    credential = token(jti="one")
+    body = {"to": {"channels": ["news"]}, "message": {"data": 1}}
+    async with server.peer() as publisher:
+        answer = await publisher.ask("POST", "/v1/publish", token=credential, body=body)
+        assert answer.status == 200
+        await revoke(server, "jti", "one")
+        answer = await publisher.ask("POST", "/v1/publish", token=credential, body=body)
+        assert answer.code == "unauthorized"
+
+
 POLLS = {
     "one channel": lambda: request("GET", f"{NEWS}?after=head&wait=60", token=token()),
     "several": lambda: request(
