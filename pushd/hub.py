@@ -59,6 +59,9 @@ class Hub:
     enforcer: Enforcer
     key_sources: Sources
     services: trio.Nursery  # owns what outlives a connection
+    # Whoever parses much does it while holding this: of all large bodies one at a time, so that
+    # the others on the loop wait for one slice, however many there are.
+    turns: trio.Lock = field(default_factory=trio.Lock)
     since: float = field(default_factory=time.time)  # Unix seconds
     ready: bool = False
     connections: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,9 +17,11 @@ from pushd.front.connection import HttpConnection
 from pushd.front.request import Request
 from pushd.hub import Hub
 from pushd.log import Append, Stored
-from pushd.publish import Line, numbered_lines, stored_json
+from pushd.publish import Fanned, Line, numbered_lines, stored_json
 
-SLICE = 100  # NDJSON lines parsed between two checkpoints: about a millisecond
+SLICE = 100  # NDJSON lines parsed in one turn: about a millisecond
+# A line may be as much work as a thousand of the usual ones, and so may one large body.
+SLICE_BYTES = 64 * 1024
 RETRY_S = 0.05
 PATIENCE_S = 20.0  # how long the lines of one body wait for room in the backlog
 
@@ -91,8 +94,15 @@ def publish_many(connection: HttpConnection, request: Request) -> None:
             raise TooLarge(f"At most {hub.settings.max_targets} lines at once.")
         hub.bodies.take(len(request.body))
         hub.start_job(_publish_lines, connection, identity, request.body)
-        return
-    fanned = hub.publisher.parse_fanned(request.body)
+    elif len(request.body) > SLICE_BYTES:
+        hub.bodies.take(len(request.body))
+        hub.start_job(_publish_large, connection, identity, request.body)
+    else:
+        _publish_fanned(connection, identity, hub.publisher.parse_fanned(request.body))
+
+
+def _publish_fanned(connection: HttpConnection, identity: Identity, fanned: Fanned) -> None:
+    hub = connection.hub
     channels = hub.publisher.channels_of(fanned.to)
     draft = hub.publisher.draft(identity, fanned.message)
 
@@ -105,6 +115,23 @@ def publish_many(connection: HttpConnection, request: Request) -> None:
         connection.respond(hub.responses.make(200, body))
 
     hub.publisher.submit(identity, channels, draft, done)
+
+
+async def _publish_large(connection: HttpConnection, identity: Identity, body: bytes) -> None:
+    """A mebibyte of brackets takes a tenth of a second: looked through in a thread."""
+    hub = connection.hub
+    try:
+        async with hub.turns:
+            fanned = await trio.to_thread.run_sync(hub.publisher.parse_fanned, body)
+            hub.access.check_valid(identity, time.time())
+            _publish_fanned(connection, identity, fanned)
+    except PushdError as error:
+        connection.refuse(error)
+    except Exception:
+        connection.refuse(PushdError("The server failed to answer this."))
+        raise
+    finally:
+        hub.bodies.give(len(body))
 
 
 class _Lines:
@@ -156,19 +183,18 @@ async def _publish_lines(connection: HttpConnection, identity: Identity, body: b
     hub = connection.hub
     lines = _Lines(connection)
     give_up = trio.current_time() + PATIENCE_S
-    batch: list[Append] = []
     try:
-        for count, (number, line) in enumerate(numbered_lines(body), 1):
-            done = lines.expect(number)
-            try:
-                batch.append(_line_append(hub, identity, hub.publisher.parse_line(line), done))
-            except PushdError as error:
-                done(error)
-            if count % SLICE == 0:
-                await _submit(hub, identity, batch, give_up)
-                batch = []
-                await trio.lowlevel.checkpoint()
-        await _submit(hub, identity, batch, give_up)
+        for portion in _slices(body):
+            batch: list[Append] = []
+            async with hub.turns:
+                for number, line in portion:
+                    done = lines.expect(number)
+                    try:
+                        parsed = hub.publisher.parse_line(line)
+                        batch.append(_line_append(hub, identity, parsed, done))
+                    except PushdError as error:
+                        done(error)
+            await _submit(hub, identity, batch, give_up)
     except Exception:
         # Whoever runs the job logs it; without an answer the connection would wait for ever.
         connection.refuse(PushdError("The server failed to answer this."))
@@ -176,6 +202,19 @@ async def _publish_lines(connection: HttpConnection, identity: Identity, body: b
     finally:
         hub.bodies.give(len(body))
     lines.finish()
+
+
+def _slices(body: bytes) -> Iterator[list[tuple[int, bytes]]]:
+    """The lines of a body, as many at once as may be parsed in one turn."""
+    portion: list[tuple[int, bytes]] = []
+    room = SLICE_BYTES
+    for line in numbered_lines(body):
+        portion.append(line)
+        room -= len(line[1])
+        if room <= 0 or len(portion) == SLICE:
+            yield portion
+            portion, room = [], SLICE_BYTES
+    yield portion
 
 
 def _line_append(hub: Hub, identity: Identity, line: Line, done: _LineDone) -> Append:
