@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from tests.support.app import KEY, SECRET, Server, Socket
-from tests.support.http import Answer, Peer
+from tests.support.app import KEY, SECRET, Server, Socket, running_server
+from tests.support.events import EventStream
+from tests.support.http import Answer, Peer, request
 
 LETTERS = "/v1/channels/warm/messages"
 # What a connection has been through before the case begins: answers of every kind.
@@ -63,6 +65,19 @@ class Api:
             await socket.upgrade(target, **members)
             yield socket
 
+    @asynccontextmanager
+    async def stream(
+        self, query: str = "", *, token: str | None = KEY, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[EventStream]:
+        """An event stream, asked for on a connection with a past if the others have one."""
+        async with self.line() as line:
+            await line.write(request("GET", f"/v1/events?{query}", token=token, headers=headers))
+            head = await line.answer(head=True)
+            assert head.status == 200, head
+            assert head.headers["content-type"] == "text/event-stream"
+            assert head.headers["x-accel-buffering"] == "no"
+            yield EventStream(line, head)
+
     async def publish(self, channel: str, data: Any = None, **message: Any) -> Any:
         answer = await self.ask(
             "POST",
@@ -93,4 +108,13 @@ class Api:
         return peer
 
 
-__all__ = ["KEY", "SECRET", "Answer", "Api", "Peer"]
+@asynccontextmanager
+async def serving(data: Path, kept: bool, **settings: Any) -> AsyncIterator[Api]:
+    """A node with settings of its own, for cases that need other ones than the fixture has."""
+    async with running_server(data, **settings) as server:
+        api = Api(server, kept)
+        yield api
+        api.close()
+
+
+__all__ = ["KEY", "SECRET", "Answer", "Api", "Peer", "serving"]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.api import Api
-from tests.support.app import running_server
+from tests.conformance.api import Api, serving
 
 
 @pytest.fixture(params=["fresh", "kept alive"])
@@ -18,7 +17,5 @@ def kept(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 async def api(tmp_path: Path, kept: bool) -> AsyncIterator[Api]:
-    async with running_server(tmp_path) as server:
-        api = Api(server, kept)
+    async with serving(tmp_path, kept) as api:
         yield api
-        api.close()

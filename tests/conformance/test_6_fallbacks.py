@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +10,13 @@ import trio
 
 from tests.conformance.api import KEY, Answer, Api
 from tests.support.app import running_server, until
-from tests.support.events import EventStream, listening
-from tests.support.http import request
-
-
-@asynccontextmanager
-async def stream(
-    api: Api, query: str = "", *, token: str | None = KEY, headers: Mapping[str, str] | None = None
-) -> AsyncIterator[EventStream]:
-    async with api.line() as line:
-        await line.write(request("GET", f"/v1/events?{query}", token=token, headers=headers))
-        head = await line.answer(head=True)
-        assert head.status == 200, head
-        assert head.headers["content-type"] == "text/event-stream"
-        assert head.headers["x-accel-buffering"] == "no"
-        yield EventStream(line, head)
+from tests.support.events import listening
 
 
 async def test_events_are_the_frames_of_a_socket(api: Api) -> None:
     token = api.server.token("alice", device="tv", subscribe=["news"])
     at = await api.publish("news", 1)
-    async with stream(api, "channels=news,secret", token=token) as events:
+    async with api.stream("channels=news,secret", token=token) as events:
         hello = await events.expect("hello")
         assert hello.retry_ms is not None
         assert hello.data["user"] == "alice"
@@ -51,18 +35,18 @@ async def test_events_are_the_frames_of_a_socket(api: Api) -> None:
 
 async def test_a_browser_resumes_with_the_last_id(api: Api) -> None:
     await api.publish("news", 1)
-    async with stream(api, "channels=news,sport") as events:
+    async with api.stream("channels=news,sport") as events:
         await events.expect("hello")
         await api.publish("news", 2)
         assert await events.hint() == ("news", 2)
         last = events.last_id
     assert last
-    async with stream(api, "channels=news,sport", headers={"Last-Event-ID": last}) as events:
+    async with api.stream("channels=news,sport", headers={"Last-Event-ID": last}) as events:
         await events.expect("hello")
         await api.publish("sport", 1)
         assert await events.hint() == ("sport", 1), "the news are known"
     await api.publish("news", 3)
-    async with stream(api, "channels=news", headers={"Last-Event-ID": last}) as events:
+    async with api.stream("channels=news", headers={"Last-Event-ID": last}) as events:
         await events.expect("hello")
         assert await events.hint() == ("news", 3)
 
@@ -79,7 +63,7 @@ async def test_heartbeats_are_events(tmp_path: Path) -> None:
 
 async def test_the_token_may_stand_in_the_address_a_key_may_not(api: Api) -> None:
     token = api.server.token("alice")
-    async with stream(api, f"token={token}", token=None) as events:
+    async with api.stream(f"token={token}", token=None) as events:
         assert (await events.expect("hello")).data["user"] == "alice"
     assert (await api.ask("GET", f"/v1/events?token={KEY}")).code == "unauthorized"
     assert (await api.ask("GET", "/v1/events")).code == "unauthorized"
@@ -91,15 +75,15 @@ async def test_a_device_with_a_socket_names_the_session_that_it_replaces(api: Ap
         session = (await socket.expect("hello"))["session"]
         assert (await api.ask("GET", "/v1/events", token=token)).code == "conflict"
         other = api.server.token("alice", device="tablet")
-        async with stream(api, token=other) as events:
+        async with api.stream(token=other) as events:
             await events.expect("hello")
-        async with stream(api, f"replaces={session}", token=token) as events:
+        async with api.stream(f"replaces={session}", token=token) as events:
             await events.expect("hello")
             assert (await socket.expect("bye"))["type"] == "bye"
 
 
 async def test_at_shutdown_a_stream_says_bye_and_ends(api: Api) -> None:
-    async with stream(api) as events:
+    async with api.stream() as events:
         await events.expect("hello")
         api.server.stopper.asked.set()
         bye = await events.expect("bye")
