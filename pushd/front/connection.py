@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from pushd.core.responses import CLOSE, CONTINUE, head_of, splice
-from pushd.errors import PushdError
+from pushd.errors import Overloaded, PushdError
 from pushd.front.caller import Caller
 from pushd.front.greetings import Greetings
 from pushd.front.lingering import read_away
@@ -79,6 +79,7 @@ class HttpConnection:
         self.out = Outgoing(sock, hub.flusher)
         self.out.on_drained = self._drained
         self.reader = dispatcher.reader()
+        self.reader.on_give_way = self._give_way
         self.busy = False
         self.closing = False
         self.waiting: Waiting | None = None
@@ -323,3 +324,12 @@ class HttpConnection:
 
     def abort(self) -> None:
         self.out.abort()
+
+    def _give_way(self) -> None:
+        """The body under way takes long, and others need its room."""
+        if self.closing:
+            return
+        if self.occupied:
+            self.abort()  # an answer is owed before this one
+        else:
+            self.reject(Overloaded("The body took long, and others need the room.", retry_after=1))

@@ -92,10 +92,10 @@ def publish_many(connection: HttpConnection, request: Request) -> None:
         ended = request.body.count(b"\n")
         if ended + (not request.body.endswith(b"\n")) > hub.settings.max_targets:
             raise TooLarge(f"At most {hub.settings.max_targets} lines at once.")
-        hub.bodies.take(len(request.body))
+        hub.bodies.take(len(request.body), leave=hub.bodies.most // 4)
         hub.start_job(_publish_lines, connection, identity, request.body)
     elif len(request.body) > SLICE_BYTES:
-        hub.bodies.take(len(request.body))
+        hub.bodies.take(len(request.body), leave=hub.bodies.most // 4)
         hub.start_job(_publish_large, connection, identity, request.body)
     else:
         _publish_fanned(connection, identity, hub.publisher.parse_fanned(request.body))

@@ -42,6 +42,7 @@ class RequestReader:
         allowance: Allowance,
     ) -> None:
         self.ready: deque[Request | PushdError] = deque()
+        self.on_give_way: Callable[[], None] = _nothing  # the body under way has given way
         self.expects_continue = False
         self._limits = limits
         self._body_limit = body_limit
@@ -60,6 +61,7 @@ class RequestReader:
         self._allowance = allowance
         self._body: bytes | bytearray = b""
         self._size = 0
+        self._waits = False  # of the body there is a part, and the allowance knows
         self._refusal: PushdError | None = None
 
     @property
@@ -86,8 +88,20 @@ class RequestReader:
         """Nothing more will be taken: give back what was counted."""
         while self.ready:
             self.next()
+        self._drop_body()
+
+    def _drop_body(self) -> None:
         self._allowance.give(self._size)
         self._size = 0
+        self._body = b""
+        if self._waits:
+            self._waits = False
+            self._allowance.ended(self)
+
+    def give_way(self) -> None:
+        """Others need the room, and the body takes long. Nothing may be fed from now on."""
+        self._drop_body()
+        self.on_give_way()
 
     def admits(self, request: Request) -> bool:
         """Whether a body that did not come through the parser is within its route's limit.
@@ -164,6 +178,9 @@ class RequestReader:
 
     def _check_progress(self, fed: int, began: Request | None) -> None:
         """The parser keeps an unfinished header, trailer or chunk size to itself: bound those."""
+        if self._size and not self._waits:
+            self._waits = True
+            self._allowance.waits(self)
         told = self._head_bytes + self._size
         if began is not self._request or told != self._told:
             self._told = told
@@ -234,7 +251,7 @@ class RequestReader:
             self._size -= len(piece)
             self._refuse(body_too_large(self._most))
         try:
-            self._allowance.take(len(piece))
+            self._allowance.take(len(piece), self)
         except PushdError as error:
             self._size -= len(piece)
             self._refuse(error)
@@ -252,6 +269,9 @@ class RequestReader:
         request.counted = self._size
         self._body = b""
         self._size = 0
+        if self._waits:
+            self._waits = False
+            self._allowance.ended(self)
         self._request = None
         self._head_done = False
         self._head_bytes = 0
@@ -272,3 +292,7 @@ class RequestReader:
             raise body_too_large(most)
         self.expects_continue = expects_continue(request)
         return most
+
+
+def _nothing() -> None:
+    pass

@@ -107,7 +107,9 @@ class Requests:
         8 * MIB, Size(1 * KIB, GIB), "An NDJSON body of POST /v1/publish."
     )
     body_memory: int = setting(
-        64 * MIB, Size(MIB, TIB), "Request bodies under way, of all connections; then 503."
+        64 * MIB,
+        Size(MIB, TIB),
+        "Request bodies under way, of all connections; then the slowest get 503.",
     )
     max_wait: float = setting(
         60.0, Duration(0, HOUR), "Longest wait of a long-poll; longer ones are shortened."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
-from pushd.allowance import Allowance
+from pushd.allowance import PATIENCE_S, Allowance
 from pushd.errors import Overloaded
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.http import request
@@ -40,7 +41,93 @@ async def test_large_bodies_are_for_those_who_may_send_something(
         assert server.hub.bodies.used == 0
 
 
-async def test_bodies_under_way_are_bounded_together(tmp_path: Path) -> None:
+class Body:
+    """Holds some bytes, and says whether it still does."""
+
+    def __init__(self, allowance: Allowance, size: int) -> None:
+        self.allowance = allowance
+        self.size = size
+        allowance.take(size, self)
+        allowance.waits(self)
+
+    def give_way(self) -> None:
+        self.allowance.give(self.size)
+        self.size = 0
+
+
+def test_the_slowest_give_way() -> None:
+    now = 0.0
+    allowance = Allowance(10, lambda: now)
+    oldest, older = Body(allowance, 4), Body(allowance, 3)
+    now += PATIENCE_S / 2
+    young = Body(allowance, 3)
+    with pytest.raises(Overloaded):
+        allowance.take(1)
+    assert (oldest.size, allowance.used) == (4, 10), "none of them has taken long"
+    now += PATIENCE_S / 2
+    with pytest.raises(Overloaded):
+        allowance.take(1, oldest)
+    allowance.waits(oldest)  # again: it stays the oldest
+    allowance.take(5)
+    assert (oldest.size, older.size, young.size, allowance.used) == (0, 0, 3, 8)
+    allowance.take(2)
+    with pytest.raises(Overloaded):
+        allowance.take(1)
+    now += PATIENCE_S
+    allowance.ended(young)
+    with pytest.raises(Overloaded):
+        allowance.take(1)
+    assert young.size == 3
+
+
+@pytest.mark.parametrize(("used", "size", "fits"), [(0, 6, 1), (1, 6, 0), (0, 9, 1), (0, 11, 0)])
+def test_what_is_left_for_others(used: int, size: int, fits: int) -> None:
+    allowance = Allowance(10)
+    allowance.take(used)
+    if fits:
+        allowance.take(size, leave=4)
+    else:
+        with pytest.raises(Overloaded):
+            allowance.take(size, leave=4)
+    assert allowance.used == used + size * fits
+
+
+def holds(server: Server, used: int) -> bool:
+    return server.hub.bodies.used == used
+
+
+@pytest.mark.parametrize("behind", ["nothing", "a held poll"])
+async def test_who_stalls_with_much_keeps_nobody_from_publishing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: str
+) -> None:
+    """One user with bodies that never end; others are served, and told nothing of it."""
+    monkeypatch.setattr("pushd.allowance.PATIENCE_S", 0.0)
+    async with running_server(tmp_path, body_memory=2 * MIB) as server:
+        token = server.token("evil")
+        held = request("GET", "/v1/channels/news/messages?after=head&wait=30", token=token)
+        body = b"x" * MIB
+        half = request("POST", "/v1/publish", token=token, body=body, headers=NDJSON)[:-1]
+        async with server.peer() as first, server.peer() as second:
+            for peer, used in ((first, MIB - 1), (second, 2 * (MIB - 1))):
+                if behind == "a held poll":
+                    await peer.write(held)
+                await peer.write(half)
+                await until(partial(holds, server, used))
+            await server.publish("other", "x" * 60_000)
+            if behind == "nothing":
+                answer = await first.answer()
+                assert (answer.status, answer.code) == (503, "overloaded")
+                assert int(answer.headers["retry-after"]) >= 1
+            else:
+                assert await first.is_closed()
+            assert server.hub.bodies.used == MIB - 1
+        await until(lambda: server.hub.bodies.used == 0)
+
+
+async def test_bodies_under_way_are_bounded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pushd.allowance.PATIENCE_S", 60.0)
     async with running_server(tmp_path, body_memory=2 * MIB) as server:
         body = b"x" * (MIB + MIB // 2)
         half = request("POST", "/v1/publish", token=KEY, body=body, headers=NDJSON)[:-1]
