@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.conformance.api import KEY, SECRET, Api
-from tests.support.app import running_server
+from pushd.settings import Namespace
+from tests.conformance.api import KEY, SECRET, Api, serving
 
 NEWS = "/v1/channels/news/messages"
 
@@ -77,23 +77,13 @@ async def test_everybody_reads_what_is_theirs(api: Api) -> None:
         assert (await api.pull(channel, token, after=0)).status == status, channel
 
 
-@pytest.mark.parametrize("kept", ["fresh", "kept alive"])
-async def test_topics_of_public_namespaces_are_for_all(tmp_path: Path, kept: str) -> None:
-    settings = {"namespaces": _public("open")}
-    async with running_server(tmp_path, **settings) as server:
-        api = Api(server, kept != "fresh")
+async def test_topics_of_public_namespaces_are_for_all(tmp_path: Path, kept: bool) -> None:
+    async with serving(tmp_path, kept, namespaces={"open": Namespace(public=True)}) as api:
         assert (await api.pull("open", forged(), after=0)).status == 200
         assert (await api.pull("open:door", forged(), after=0)).status == 200
         assert (await api.pull("opening", forged(), after=0)).status == 403
         assert (await api.pull("open")).status == 200
         assert (await api.ask("GET", "/v1/channels/open/messages")).code == "unauthorized"
-        api.close()
-
-
-def _public(name: str) -> dict[str, Any]:
-    from pushd.settings import Namespace
-
-    return {name: Namespace(public=True)}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +97,9 @@ def _public(name: str) -> dict[str, Any]:
         ("*", "all", False, False),
         ("*", "group:g", False, False),
         ("u*", "user:bob", False, False),
+        ("user*", "user:bob", False, False),
+        ("all*", "all", False, False),
+        ("user:*", "user:bob:orders", False, True),
         ("user:*", "user:bob", False, True),
         ("user:bob", "user:bob", False, True),
         ("group:*", "group:g", False, True),
@@ -138,61 +131,71 @@ async def test_the_ways_in_of_a_websocket(api: Api) -> None:
     async with api.socket("/v1/ws?channels=news") as socket:
         await socket.send({"type": "auth", "token": token})
         assert (await socket.expect("hello"))["user"] == "alice"
+    async with api.socket() as socket:
+        await socket.send({"type": "ping"})
+        await socket.send({"type": "auth", "token": token})
+        assert (await socket.expect("bye"))["code"] == 4001, "the token must come first"
     async with api.socket(f"/v1/ws?token={KEY}") as socket:
         assert (await socket.expect("bye"))["code"] == 4001
 
 
-async def test_a_held_poll_decides_at_its_end(api: Api) -> None:
-    token = forged(exp=int(time.time()) + 2, pushd={"subscribe": ["news"]})
-    head = (await api.publish("news", 1))["epoch"] + ".1"
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+
+@pytest.mark.parametrize(
+    ("offered", "answered"),
+    [
+        ("pushd.v1, bearer.TOKEN", "pushd.v1"),
+        ("bearer.TOKEN, pushd.v1", "pushd.v1"),
+        ("bearer.TOKEN", None),
+        ("pushd.v2, bearer.TOKEN", None),
+        (None, None),
+    ],
+)
+async def test_the_subprotocol_is_answered_and_never_the_token(
+    api: Api, offered: str | None, answered: str | None
+) -> None:
+    headers = dict(UPGRADE)
+    if offered is not None:
+        headers["Sec-WebSocket-Protocol"] = offered.replace("TOKEN", forged())
     async with api.line() as line:
-        # Waits are shortened by up to a fifth: this one ends after the token all the same.
-        answer = await line.ask("GET", f"{NEWS}?after={head}&wait=3", token=token)
-    assert answer.code == "token_expired"
+        answer = await line.ask("GET", "/v1/ws", headers=headers)
+    assert answer.status == 101
+    assert answer.headers.get("sec-websocket-protocol") == answered
 
 
-async def test_at_its_expiry_a_session_refreshes_or_ends(api: Api) -> None:
-    soon = int(time.time()) + 2
-    async with (
-        api.socket(token=forged(exp=soon)) as ends,
-        api.socket(token=forged(exp=soon)) as stays,
-    ):
-        await ends.expect("hello")
-        await stays.expect("hello")
-        await stays.send({"type": "refresh", "token": jwt_of("bob")})
-        assert (await stays.expect("error"))["code"] == "forbidden"
-        await stays.send({"type": "refresh", "token": forged(exp=soon + 60)})
-        assert (await stays.expect("refreshed"))["expires"] == soon + 60
-        bye = await ends.expect("bye")
-        assert (bye["code"], bye["reconnect"]) == (4001, False)
-        await stays.send({"type": "ping"})
-        await stays.expect("pong")
-
-
-def jwt_of(user: str) -> str:
-    return forged(sub=user)
-
-
-@pytest.mark.parametrize("kept", ["fresh", "kept alive"])
-async def test_one_list_of_origins_for_pages_and_sockets(tmp_path: Path, kept: str) -> None:
+async def test_one_list_of_origins_for_pages_and_sockets(tmp_path: Path, kept: bool) -> None:
     listed, other = "https://app.example", "https://app.example.evil"
-    async with running_server(tmp_path, origins=(listed,)) as server:
-        api = Api(server, kept != "fresh")
-        good = await api.ask("OPTIONS", NEWS, headers={"Origin": listed})
-        assert good.status == 204
-        assert good.headers["access-control-max-age"] == "7200"
-        assert good.headers["access-control-allow-origin"] == listed
-        assert (await api.ask("OPTIONS", NEWS, headers={"Origin": other})).status == 403
-        answer = await api.ask("GET", NEWS, token=KEY, headers={"Origin": other})
-        assert "access-control-allow-origin" not in answer.headers
-        async with api.socket(token=KEY, header=f"Origin: {listed}\r\n") as socket:
-            await socket.expect("hello")
-        upgrade = {
-            "Upgrade": "websocket",
-            "Connection": "Upgrade",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-            "Origin": other,
-        }
-        assert (await server.ask("GET", "/v1/ws", token=KEY, headers=upgrade)).status == 403
-        api.close()
+    async with serving(tmp_path, kept, origins=(listed,)) as api:
+        for path in (NEWS, "/v1/pull", "/v1/sessions/x"):
+            good = await api.ask("OPTIONS", path, headers={"Origin": listed})
+            assert good.status == 204
+            assert good.headers["access-control-max-age"] == "7200"
+            assert good.headers["access-control-allow-origin"] == listed
+            allowed = good.headers["access-control-allow-headers"].split(", ")
+            assert {"Authorization", "Content-Type"} <= set(allowed)
+            allowed = good.headers["access-control-allow-methods"].split(", ")
+            assert {"GET", "POST", "PUT", "DELETE"} <= set(allowed)
+            assert (await api.ask("OPTIONS", path, headers={"Origin": other})).status == 403
+        answer = await api.ask("GET", NEWS, token=KEY, headers={"Origin": listed})
+        assert answer.headers["access-control-allow-origin"] == listed
+        for headers in ({"Origin": other}, {"Origin": listed.upper()}, {}):
+            answer = await api.ask("GET", NEWS, token=KEY, headers=headers)
+            assert answer.status == 200
+            assert "access-control-allow-origin" not in answer.headers
+        # A page of the server's own host, and a listed one.
+        for origin in (listed, "http://localhost"):
+            async with api.socket(token=KEY, header=f"Origin: {origin}\r\n") as socket:
+                await socket.expect("hello")
+            async with api.stream(headers={"Origin": origin}) as events:
+                await events.expect("hello")
+        for origin in (other, "http://localhost.evil"):
+            headers = {**UPGRADE, "Origin": origin}
+            assert (await api.ask("GET", "/v1/ws", token=KEY, headers=headers)).status == 403
+            headers = {"Origin": origin}
+            assert (await api.ask("GET", "/v1/events", token=KEY, headers=headers)).status == 403
