@@ -139,6 +139,34 @@ async def test_the_ways_in_of_a_websocket(api: Api) -> None:
         assert (await socket.expect("bye"))["code"] == 4001
 
 
+async def test_what_subscribe_covers_is_not_published_and_the_other_way_round(api: Api) -> None:
+    reads, writes = forged(pushd={"subscribe": ["news"]}), forged(pushd={"publish": ["news"]})
+    for token, statuses in ((reads, (200, 403)), (writes, (403, 201)), (forged(), (403, 403))):
+        read = await api.pull("news", token, after=0)
+        sent = await api.ask("POST", NEWS, token=token, body={"data": 1})
+        assert (read.status, sent.status) == statuses
+
+
+async def test_each_request_is_of_its_own_caller(api: Api) -> None:
+    """Also on one connection, and where the one before was allowed the same."""
+    reader, nobody, bob = forged(pushd={"subscribe": ["news"]}), forged(), forged(sub="bob")
+    for _ in range(2):
+        for token, channel, status in (
+            (KEY, "news", 200),
+            (nobody, "news", 403),
+            (reader, "news", 200),
+            (bob, "news", 403),
+            (reader, "user:alice", 200),
+            (bob, "user:alice", 403),
+            (bob, "user:bob", 200),
+            (reader, "user:bob", 403),
+            (reader, "news", 200),
+            (None, "news", 401),
+        ):
+            path = f"/v1/channels/{channel}/messages?after=0"
+            assert (await api.ask("GET", path, token=token)).status == status, channel
+
+
 UPGRADE = {
     "Upgrade": "websocket",
     "Connection": "Upgrade",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from tests.conformance.api import KEY, Answer, Api
+from pushd.log.idclock import IdClock
+from pushd.settings import ApiKeyTable
+from tests.conformance.api import KEY, Answer, Api, serving
 
 NEWS = "/v1/channels/news/messages"
 
@@ -69,6 +73,28 @@ async def test_ids_count_per_channel_and_publisher(api: Api) -> None:
         for token in (KEY, alice, bob):
             assert (await post(api, {"data": 1, "id": "x"}, token, path)).status == 201
     assert await stored(api) == [1, 1, 1]
+
+
+async def test_all_services_share_their_ids(tmp_path: Path, kept: bool) -> None:
+    digest = hashlib.sha256(b"the-key-of-another-service").hexdigest()
+    table = ApiKeyTable("other", digest, ("publish",))
+    async with serving(tmp_path, kept, keys=(table,)) as api:
+        first = await post(api, {"data": 1, "id": "x"})
+        again = await post(api, {"data": 1, "id": "x"}, "the-key-of-another-service")
+        assert again.json == {**first.json, "duplicate": True}
+        other = await post(api, {"data": 2, "id": "x"}, "the-key-of-another-service")
+        assert other.code == "conflict"
+
+
+async def test_an_id_is_known_for_a_day(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, hours = IdClock.now_ms, [0.0]
+    monkeypatch.setattr(IdClock, "now_ms", lambda self: now(self) + int(hours[0] * 3_600_000))
+    assert (await post(api, {"data": 1, "id": "x"})).status == 201
+    hours[0] = 23.9
+    assert (await post(api, {"data": 1, "id": "x"})).status == 200
+    hours[0] = 24.1
+    assert (await post(api, {"data": 2, "id": "x"})).status == 201
+    assert await stored(api) == [1, 2]
 
 
 @pytest.mark.parametrize(("size", "status"), [(128, 201), (129, 400), (0, 400)])
