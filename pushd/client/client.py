@@ -204,8 +204,9 @@ class Client:
         ``mine``: also what is the user's own: ``all``, the inboxes (new ones, too), the groups.
         ``store``: where the cursors are kept; without one, the server keeps them for a client with
         a device. Where to begin: after the store's cursor, else after ``after`` (one cursor for
-        all, or by channel: ``0``, ``head`` or one that an answer gave), else where the server has
-        this device, else at the start of inboxes and from now on in everything else.
+        all that are named here, or by channel, also for the user's own: ``0``, ``head`` or one that
+        an answer gave), else where the server has this device, else at the start of inboxes and
+        from now on in everything else.
 
         At least once: an event counts as processed when the next one is asked for, and what was
         not is given again after a crash. ``at_most_once``: it counts before it is handed out.

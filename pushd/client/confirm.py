@@ -53,8 +53,10 @@ class Confirmer:
     async def load(self, channels: list[str]) -> Mapping[str, str]:
         """What the store knows of them."""
         if self._store is not None and channels:
-            self._saved = dict(await self._store.load(channels))
-        return self._saved
+            found = dict(await self._store.load(channels))
+            self._saved.update(found)
+            return found
+        return {}
 
     async def before(self, events: list[Event]) -> None:
         """At most once: what is about to be handed out must never be handed out again.

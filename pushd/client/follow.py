@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from pushd.client.adopt import Adopter
 from pushd.client.begin import locate_all
 from pushd.client.confirm import Confirmer
 from pushd.client.events import Event
@@ -74,9 +75,11 @@ class Following:
         plan = self._plan
         known = {**plan.after, **await self._confirmer.load(list(plan.channels))}
         await locate_all(self._transport, self.state, self.mailbox, plan.channels, known, self._rng)
+        load = None if plan.store is None else self._confirmer.load
+        adopter = Adopter(self.state, self.mailbox, plan.after, load)
         puller = Puller(
-            self._transport, self.state, self.mailbox, self._confirmer, plan.options, self._rng,
-            self._fail,
+            self._transport, self.state, self.mailbox, self._confirmer, adopter, plan.options,
+            self._rng, self._fail,
         )  # fmt: skip
         hints = HintLoop(self._transport, puller, plan.options, self._rng)
         with one_exception():

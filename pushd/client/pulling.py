@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import trio
 
+from pushd.client.adopt import Adopter
 from pushd.client.answers import Frame, MultiPulled, Pulled, denied_names
 from pushd.client.backoff import Backoff
 from pushd.client.confirm import Confirmer
@@ -52,13 +53,14 @@ class Puller:
         state: FollowState,
         mailbox: Mailbox,
         confirmer: Confirmer,
+        adopter: Adopter,
         options: FollowOptions,
         rng: random.Random,
         ended: Callable[[Exception], None],
     ) -> None:
         """``ended`` is told what ends the following for good."""
         self._transport, self._state, self._mailbox = transport, state, mailbox
-        self._confirmer = confirmer
+        self._confirmer, self._adopter = confirmer, adopter
         self._options, self._rng, self.ended = options, rng, ended
         self._changed = Signal()
         self._held: trio.CancelScope | None = None
@@ -101,6 +103,7 @@ class Puller:
         self._pull_within(0)
 
     def hinted(self, frame: Frame) -> None:
+        self._adopter.heard(frame.channel)
         if self._state.heard(frame.channel, frame.epoch, frame.seq):
             self._pull_within(frame.jitter_ms)
 
@@ -120,7 +123,8 @@ class Puller:
         for name, refusal in denied_names(frame.denied).items():
             self._mailbox.put(self._state.drop(name, refusal))
         for name, head in frame.heads.items():
-            self._mailbox.put(self._state.met(name, head))
+            self._adopter.met(name, head)
+        self._changed.notify()
         self._end_when_empty()
 
     def _pull_within(self, jitter_ms: int) -> None:
@@ -140,9 +144,13 @@ class Puller:
         """Pull until cancelled."""
         self._end_when_empty()
         while True:
-            while (due := self._due_at()) > trio.current_time():
+            while (due := self._due_at()) > trio.current_time() and not self._adopter.pending:
                 with trio.move_on_at(due):
                     await self._changed.wait()
+            if self._adopter.pending:
+                await self._adopter.settle()
+                self._pull_within(0)
+                continue
             await self._pull_once()
             await trio.lowlevel.checkpoint()
             await self._mailbox.wait_empty()
@@ -197,7 +205,7 @@ class Puller:
             for name, part in answer.channels.items():
                 if name in ask.cursors:
                     events += self._state.answered(name, ask.cursors[name], part)
-                else:
+                elif not await self._adopter.placed(name):
                     events += self._state.answered_unasked(name, part)
         except PushdError as error:
             self.ended(error)

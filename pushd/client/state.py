@@ -114,10 +114,15 @@ class FollowState:
         channel.want = True
         return True
 
-    def met(self, name: str, head: Head) -> list[Event]:
-        """A head that a hello tells: of a followed channel, or of one of the user's own."""
+    def met(self, name: str, head: Head, after: str | None = None) -> list[Event]:
+        """A head that a hello tells: of a followed channel, or of one of the user's own.
+
+        ``after``: where that one begins; None leaves it to the server.
+        """
         events: list[Event] = []
-        if self._adopts(name):
+        if self.adopts(name) and after is not None:
+            self.add(name, after)
+        elif self.adopts(name):
             # As the server does at a first contact: inboxes from the start, others from now on.
             start = START if name.startswith(_INBOX) else Cursor(head.epoch, head.head)
             self.add(name, head.delivered or str(start))
@@ -125,7 +130,8 @@ class FollowState:
         self.heard(name, head.epoch, head.head)
         return events
 
-    def _adopts(self, name: str) -> bool:
+    def adopts(self, name: str) -> bool:
+        """Whether this is one of the user's own that is not followed yet."""
         return self._mine and name not in self._channels and len(self._channels) < MOST_CHANNELS
 
     def suspect(self, names: Iterable[str]) -> None:
@@ -194,7 +200,7 @@ class FollowState:
 
     def answered_unasked(self, name: str, answer: ChannelAnswer) -> list[Event]:
         """A channel that ``mine`` has brought; where its answer begins the server knows."""
-        if answer.error is not None or not self._adopts(name):
+        if answer.error is not None or not self.adopts(name):
             return []
         self.add(name, str(START))
         return self.answered(name, str(START), answer)

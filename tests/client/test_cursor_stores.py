@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from pushd.client import FileCursors, MemoryCursors, Placed, Received
+from pushd.client.ladder import TransportKind
 from pushd.client.problems import Unreachable
 from pushd.errors import BadSetting
 from tests.client.fakes import EPOCH, FakeServer, data, following, take
@@ -55,6 +56,49 @@ async def test_a_follower_goes_on_after_what_was_processed(
     assert store.cursors == {"a": f"{EPOCH}.1"}, "the second was not processed"
     async with following(server, {"a": "0"}, store=store) as events:
         assert await data(events, 2) == [2, 3], "the store beats 'after'"
+
+
+@pytest.mark.parametrize("kinds", [("websocket",), ()], ids=["hints", "polls"])
+async def test_ones_own_channels_go_on_after_the_store_as_well(
+    autojump_clock: MockClock, server: FakeServer, kinds: tuple[TransportKind, ...]
+) -> None:
+    """Only the server can name them, and it knows nothing of a client without a device."""
+    store = MemoryCursors()
+    server.own = ["all", "user:alice"]
+    server.publish("all", 1)
+    server.publish("user:alice", 2)
+
+    async def after(begin: dict[str, str], count: int) -> list[object]:
+        async with following(server, begin, mine=True, store=store, transports=kinds) as events:
+            found = await data(events, count)
+            with trio.move_on_after(60):
+                found.append(await anext(events))
+        return found
+
+    assert await after({"all": "0"}, 2) == [1, 2]
+    server.publish("all", "while it was down")
+    server.publish("user:alice", 3)
+    assert sorted(map(str, await after({}, 2))) == ["3", "while it was down"]
+    store.cursors.clear()
+    given = {"all": f"{EPOCH}.1", "user:alice": f"{EPOCH}.1"}
+    assert sorted(map(str, await after(given, 2))) == ["3", "while it was down"]
+
+
+async def test_a_hint_for_a_channel_that_waits_for_the_store_is_remembered(
+    autojump_clock: MockClock, server: FakeServer
+) -> None:
+    class Slow(MemoryCursors):
+        async def load(self, channels: Collection[str]) -> Mapping[str, str]:
+            if channels == ["user:alice"]:
+                server.publish("user:alice", "meanwhile")
+                await trio.sleep(1)
+            return await super().load(channels)
+
+    server.own = ["user:alice"]
+    store = Slow({"user:alice": "none.0"})
+    async with following(server, [], mine=True, store=store) as events:
+        assert await data(events, 1) == ["meanwhile"]
+        assert trio.current_time() < 5, "before the interval"
 
 
 async def test_saves_are_batched(autojump_clock: MockClock, server: FakeServer) -> None:
