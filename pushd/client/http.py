@@ -23,6 +23,8 @@ NDJSON: Final = "application/x-ndjson"
 _CONNECT_S: Final = 10.0
 # How long an answer may take beyond the time that the request itself asks for.
 _ANSWER_S: Final = 30.0
+_LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+_UNLIMITED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 # Of an event stream, that nobody has looked at yet.
 _MOST_PIECES: Final = 1000
 
@@ -47,7 +49,7 @@ def check_url(url: str) -> str:
 
 
 class Http:
-    """One connection pool to one server, with one credential. An async context manager."""
+    """The connections to one server, with one credential. An async context manager."""
 
     def __init__(
         self, url: str, credential: Credential, transport: httpx.AsyncBaseTransport | None = None
@@ -55,29 +57,40 @@ class Http:
         """``transport``: instead of the network, for tests."""
         self.url = check_url(url)
         self.credential = credential
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S),
-            transport=transport,
-            # A proxy named in the environment is for the outside, never for this machine.
-            trust_env=not _is_loopback(self.url),
-        )
+        # A proxy named in the environment is for the outside, never for this machine.
+        trust_env = not _is_loopback(self.url)
+        tls = httpx.create_ssl_context(trust_env=trust_env)
+
+        def client(limits: httpx.Limits) -> httpx.AsyncClient:
+            timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S)
+            return httpx.AsyncClient(
+                timeout=timeout, transport=transport, trust_env=trust_env, verify=tls, limits=limits
+            )
+
+        self._client = client(_LIMITS)
+        # What the server holds must not take the connections that the others are waiting for.
+        self._holding = client(_UNLIMITED)
 
     async def __aenter__(self) -> Http:
         await self._client.__aenter__()
+        await self._holding.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self._holding.aclose()
         await self._client.aclose()
 
     async def get(self, path: str, params: Mapping[str, str | int], *, wait_s: float = 0) -> bytes:
         """The answer's body. ``wait_s``: how long the server may hold the request."""
-        return await self._request("GET", path, params, None, wait_s + _ANSWER_S)
+        timeout_s = wait_s + _ANSWER_S
+        return await self._request("GET", path, params, None, timeout_s, holds=wait_s > 0)
 
     async def post(
         self, path: str, body: Any, *, wait_s: float = 0, answer_s: float = _ANSWER_S
     ) -> bytes:
         """Like ``get``, with ``body`` as JSON. ``answer_s``: patience beyond ``wait_s``."""
-        return await self._request("POST", path, {}, msgspec.json.encode(body), wait_s + answer_s)
+        raw, timeout_s = msgspec.json.encode(body), wait_s + answer_s
+        return await self._request("POST", path, {}, raw, timeout_s, holds=wait_s > 0)
 
     async def _request(
         self,
@@ -86,17 +99,20 @@ class Http:
         params: Mapping[str, str | int],
         body: bytes | None,
         timeout_s: float,
+        *,
+        holds: bool,
     ) -> bytes:
         timeout = httpx.Timeout(timeout_s, connect=_CONNECT_S)
         headers = {} if body is None else {"Content-Type": "application/json"}
+        client = self._holding if holds else self._client
 
         async def attempt(authorization: dict[str, str]) -> bytes:
             with _one_error(self.url):
-                request = self._client.build_request(
+                request = client.build_request(
                     method, self.url + path, params=params, content=body,
                     headers=headers | authorization, timeout=timeout,
                 )  # fmt: skip
-                answer = await self._client.send(_with_plain_body(request, body))
+                answer = await client.send(_with_plain_body(request, body))
             if answer.is_success:
                 return answer.content
             raise error_of_answer(answer.status_code, answer.content, answer.headers)
@@ -151,7 +167,7 @@ class Http:
         headers = {"Accept": "text/event-stream", **await self.credential.headers()}
         timeout = httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, read=None)
         with _one_error(self.url):
-            async with self._client.stream(
+            async with self._holding.stream(
                 "GET", self.url + target, headers=headers, timeout=timeout
             ) as answer:
                 await _check(answer)

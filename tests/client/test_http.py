@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+from functools import partial
+from pathlib import Path
 
 import pytest
+import trio
 
 from pushd import errors
+from pushd.client import Client
 from pushd.client.backoff import Backoff
 from pushd.client.credential import Credential
 from pushd.client.http import check_url
@@ -21,6 +25,7 @@ from pushd.client.problems import (
     parse_retry_after,
 )
 from pushd.errors import BadSetting, PushdError
+from tests.support.app import running_server, until
 
 
 @pytest.mark.parametrize(
@@ -125,3 +130,17 @@ def test_backoff_waits_at_least_what_the_server_asks() -> None:
     backoff = Backoff(1, 30, random.Random(3))
     assert 20 <= backoff.next_delay(20) <= 21
     assert len({Backoff(1, 30).next_delay(20) for _ in range(20)}) > 10, "a crowd is spread"
+
+
+async def test_requests_that_are_held_leave_room_for_the_others(tmp_path: Path) -> None:
+    """One client serves any number of tasks: a hundred that wait keep nobody from publishing."""
+    async with running_server(tmp_path, max_connections_per_user=1000) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        token = server.token("alice", publish=["*"])
+        async with Client(url, token) as client, trio.open_nursery() as nursery:
+            for _ in range(101):
+                nursery.start_soon(partial(client.pull, "news", after="none.0", wait=60))
+            await until(lambda: server.hub.pulls.held == 101)
+            with trio.fail_after(20):
+                await client.publish("other", 1)
+            nursery.cancel_scope.cancel()
