@@ -114,6 +114,10 @@ class World:
         ]
         assert [tail.size for tail in self.tails._tails.values()] == sizes
         assert self.tails.size == sum(sizes) <= self.max_bytes
+        for name, tail in self.tails._tails.items():
+            channel = self.channels.get(name)
+            if channel is not None and tail.epoch == channel.head.epoch:
+                assert tail.start >= channel.head.first, "what was trimmed takes no memory"
 
 
 names = st.sampled_from("ab")
@@ -191,6 +195,17 @@ def test_another_life_knows_nothing_of_the_one_before() -> None:
     assert tails.answer(again, 0, 10, DATE) == b"new"
     assert tails.answer(head, 0, 10, DATE) is None
     assert tails.size == len(b"new")
+
+
+@pytest.mark.parametrize(("life", "start"), [(0, 6), (1, 4)], ids=["a gap", "another life"])
+def test_what_does_not_follow_is_a_new_beginning(life: int, start: int) -> None:
+    """Whatever was not told of between: no hole is handed out, and no other life's messages."""
+    tails, _ = with_messages(3)
+    head = Head("news", 1, EPOCHS[life], start, 1, 0)
+    tails.advance(Advance(head, start, [b"new"]))
+    for after in range(start - 1):
+        assert tails.messages(head, after, 10, 1 << 20) is None
+    assert tails.messages(head, start - 1, 10, 1 << 20) == [b"new"]
 
 
 def test_a_dropped_channel_leaves_nothing() -> None:

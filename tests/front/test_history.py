@@ -11,6 +11,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pushd.front.history import MAX_READS
 from tests.support.app import KEY, Server, running_server
 from tests.support.http import Answer, patience
 
@@ -152,7 +153,17 @@ async def test_positions_that_were_never_there(server: Server) -> None:
     assert seqs(await page(server, before=1)) == []
 
 
-@pytest.mark.parametrize("query", ["before=x", "last=0", "last=1&before=1", "last=1&wait=5"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "before=x",
+        "last=0",
+        "last=1&before=1",
+        "last=1&wait=5",
+        "last=1&device=a/b",
+        "before=1&atleast=x",
+    ],
+)
 async def test_what_cannot_be_asked(server: Server, query: str) -> None:
     answer = await server.ask("GET", f"/v1/channels/news/messages?{query}", token=KEY)
     assert (answer.status, answer.code) == (400, "bad_request")
@@ -237,6 +248,29 @@ async def test_a_change_between_the_read_and_the_answer(
         }[change]
     )
     assert answer["more"] is (change == "redact")
+
+
+async def test_a_channel_that_changes_without_end_is_not_read_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_server(tmp_path, errors_expected=True) as server:
+        await filled(server, 10)
+        forget_tails(server)
+        log = server.hub.log
+        read = log.read_back
+        reads = 0
+
+        def read_then_redact(*arguments: Any) -> None:
+            nonlocal reads
+            reads += 1
+            *ask, done = arguments
+            read(*ask, lambda messages: log.redact("news", 9, lambda _: done(messages)))
+
+        monkeypatch.setattr(log, "read_back", read_then_redact)
+        answer = await page(server, last=5)
+        assert (answer.status, answer.code, reads) == (503, "overloaded", MAX_READS)
+        monkeypatch.undo()
+        assert seqs(await page(server, before=9, limit=2)) == [7, 8], "others go on"
 
 
 async def test_pages_while_the_channel_changes(server: Server) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,12 @@ import trio
 
 from pushd.log import Append, Change, Head, MissingMessages, sweeper
 from pushd.log.changer import Changer
+from pushd.log.crossing import Outcome
+from pushd.log.live import Deleted, FirstMoved, Redacted, Revoked, Swept
 from pushd.log.reader import ReadMessages
-from tests.log.support import append, delete, entry, opened, outcome, read, redact, trim
+from pushd.log.rows import Moved
+from pushd.log.store import connect_reader
+from tests.log.support import append, delete, entry, opened, outcome, read, redact, swept, trim
 
 
 async def test_a_read_fails_only_when_the_head_says_why(
@@ -148,6 +152,59 @@ async def test_changes_are_told_in_order_before_their_answers(tmp_path: Path) ->
         assert second > first
 
 
+def is_on_disk(disk: Any, told: Any) -> bool:
+    """Whether another connection sees what the writer is about to tell."""
+
+    def has(sql: str, *values: object) -> bool:
+        return disk.execute(sql, values).fetchone() is not None
+
+    match told:
+        case Moved():
+            key = (told.log_id, told.seq)
+            return has("SELECT 1 FROM channels WHERE log_id = ? AND head >= ?", *key)
+        case FirstMoved(_, log_id, first):
+            return has("SELECT 1 FROM channels WHERE log_id = ? AND first >= ?", log_id, first)
+        case Deleted(_, log_id):
+            return not has("SELECT 1 FROM channels WHERE log_id = ?", log_id)
+        case Redacted(_, log_id):
+            return has("SELECT 1 FROM messages WHERE log_id = ? AND type = 'redacted'", log_id)
+        case Revoked((_, value), span):
+            return has("SELECT 1 FROM revocations WHERE value = ?", value) == (span is not None)
+        case Swept(_, log_id):
+            return not has("SELECT 1 FROM messages WHERE log_id = ? AND seq < 3", log_id)
+    raise AssertionError(told)
+
+
+async def test_what_is_told_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anybody hears of it, and not only soon after."""
+    seen: list[tuple[str, bool]] = []
+    async with opened(tmp_path) as log:
+        assert log._engine is not None
+        post = log._engine._post
+        with closing(connect_reader(tmp_path)) as disk:
+
+            def posted(callback: Any, value: Any) -> None:
+                if isinstance(value, Outcome):
+                    seen.extend(
+                        (type(told).__name__, is_on_disk(disk, told))
+                        for told in (*value.moved, *value.effects)
+                    )
+                post(callback, value)
+
+            monkeypatch.setattr(log._engine, "_post", posted)
+            await append(log, *(entry("a", number) for number in range(9)))
+            await trim(log, "a", 3)
+            await swept(log)
+            await redact(log, "a", 5)
+            await outcome(lambda done: log.revoke("user", "bob", 4e9, done))
+            await outcome(lambda done: log.unrevoke("user", "bob", done))
+            await delete(log, "a")
+            monkeypatch.undo()
+    assert [what for what, there in seen if not there] == []
+    kinds = {"Moved", "FirstMoved", "Swept", "Redacted", "Revoked", "Deleted"}
+    assert {what for what, _ in seen} == kinds
+
+
 async def test_one_change_is_told_for_many_of_a_channel(tmp_path: Path) -> None:
     """What waited together is told together, as it is in the end."""
     heard: list[list[Change]] = []
@@ -178,8 +235,9 @@ async def test_a_callback_of_changes_that_fails_harms_no_other(tmp_path: Path) -
         assert len(await read(log, "a", after=1)) == 1
 
 
+@pytest.mark.parametrize("change", ["trim", "delete"])
 async def test_the_loop_is_told_before_the_rows_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     """Of every cut: first the commit, then the word, then the sweeping."""
     order: list[str] = []
@@ -200,11 +258,14 @@ async def test_the_loop_is_told_before_the_rows_go(
         post = changer._post
 
         def posted(result: Any) -> None:
-            order.extend("told" for effect in result.effects if hasattr(effect, "first_at"))
+            if any(isinstance(effect, FirstMoved | Deleted) for effect in result.effects):
+                order.append("told")
             post(result)
 
         monkeypatch.setattr(changer, "_post", posted)
-        await trim(log, "a", 2)
+        await (trim(log, "a", 2) if change == "trim" else delete(log, "a"))
+        assert log.statistics().cut_messages == (1 if change == "trim" else 2)
         while log.statistics().garbage or "swept" not in order:
             await append(log, entry("b"))
+        assert log.statistics().swept_messages == log.statistics().cut_messages
     assert order == ["told", "swept"]
