@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -58,11 +59,27 @@ def _clean(value: Any, name: object = "") -> Any:
     return redact_text(repr(value))
 
 
+class _Unfailing:
+    """A full disk or a closed terminal costs the line, never whoever had something to say."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def configure(form: str = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Set structlog and the standard library's logging up. Call it again to change it.
 
     ``form``: json, console, or auto (console when ``stream`` is a terminal). ``stream``: standard
-    error by default; standard output stays free for what commands print.
+    error by default; standard output stays free for what commands print. Logging raises nothing
+    when the stream takes no more.
     """
     stream = sys.stderr if stream is None else stream
     console = form == "console" or (form == "auto" and stream.isatty())
@@ -71,7 +88,7 @@ def configure(form: str = "auto", level: str = "info", stream: TextIO | None = N
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Unfailing(stream))),
         cache_logger_on_first_use=False,
     )
     _route_standard_logging(shared, render, stream)

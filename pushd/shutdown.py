@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
@@ -51,8 +50,7 @@ class Stopper:
                     continue
                 _start_watchdog(self.drain_s + GRACE_S)
                 self.asked.set()
-                with contextlib.suppress(OSError):  # the terminal may be gone that it goes to
-                    log.info("stopping", signal=signal.Signals(number).name, drain_s=self.drain_s)
+                log.info("stopping", signal=signal.Signals(number).name, drain_s=self.drain_s)
 
 
 def _nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -108,6 +109,21 @@ def test_a_second_call_replaces_the_first() -> None:
     logging.getLogger("quart").error("once")
     assert before.getvalue() == ""
     assert after.getvalue().count("once") == 1
+
+
+class Full(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, "the terminal was closed")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_stream_that_takes_no_more_harms_nobody(form: str) -> None:
+    logs.configure(form, "info", Full())
+    structlog.get_logger().warning("unheard")
+    logging.getLogger("quart").error("unheard, too")
 
 
 def test_no_colours_off_a_terminal() -> None:

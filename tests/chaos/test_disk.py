@@ -21,9 +21,22 @@ BROKEN = ("sync EIO pushd.db", "sync EIO pushd.db-wal")
 TARGET = "/v1/channels/news/messages"
 
 
-def on_faulty_disk(home: Path) -> tuple[ServerProcess, FaultDisk]:
+class Unheard(ServerProcess):
+    """Its log goes to a disk that is full as well."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.log_path = Path("/dev/full")
+
+    def log(self) -> str:
+        return ""
+
+
+def on_faulty_disk(
+    home: Path, kind: type[ServerProcess] = ServerProcess
+) -> tuple[ServerProcess, FaultDisk]:
     disk = FaultDisk(home)
-    server = ServerProcess(home)
+    server = kind(home)
     faults = ("LD_PRELOAD", "FAULTDISK")
     server.environ = {name: disk.environment()[name] for name in faults}
     return server, disk
@@ -62,6 +75,19 @@ async def test_a_full_disk_refuses_publishes_and_serves_pulls(tmp_path: Path) ->
         await server.start()
         async with await server.http() as again:
             assert await pull_news(again) == ["before", "during"]
+
+
+async def test_what_cannot_be_logged_harms_nobody(tmp_path: Path) -> None:
+    """The writer's thread warns of the full disk, in a log that is on it."""
+    server, disk = on_faulty_disk(tmp_path, Unheard)
+    async with server, await server.http() as http:
+        assert (await http.post(TARGET, {"id": "before", "data": 1})).status == 201
+        disk.refuse(*FULL)
+        assert (await http.post(TARGET, {"id": "during", "data": 2})).status == 507
+        disk.mend()
+        assert (await http.post(TARGET, {"id": "during", "data": 2})).status == 201
+        server.terminate()
+        assert await server.ended() == 0
 
 
 async def test_a_failed_sync_stops_the_server_and_loses_nothing_acked(tmp_path: Path) -> None:
