@@ -74,7 +74,7 @@ class Acceptor:
         self._one_ended = trio.Event()
 
     async def run(self) -> None:
-        while True:
+        while self._sock.fileno() >= 0:
             try:
                 await trio.lowlevel.wait_readable(self._sock)
             except trio.ClosedResourceError:
@@ -85,6 +85,8 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 continue
             except OSError as error:
+                if self._sock.fileno() < 0:
+                    return  # closed between its connection and our turn
                 # The socket itself is at fault, or accept(2) tells of the new connection's trouble.
                 if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP):
                     raise
