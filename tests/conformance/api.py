@@ -117,4 +117,20 @@ async def serving(data: Path, kept: bool, **settings: Any) -> AsyncIterator[Api]
         api.close()
 
 
-__all__ = ["KEY", "SECRET", "Answer", "Api", "Peer", "serving"]
+async def fill(api: Api, count: int = 10, channel: str = "news") -> str:
+    """Messages whose data are their seqs; the epoch."""
+    for number in range(1, count + 1):
+        at = await api.publish(channel, number)
+    return str(at["epoch"])
+
+
+def seqs(answer: Answer) -> list[int]:
+    """Of a pull's messages, which ``fill`` has made."""
+    assert answer.status == 200, answer
+    assert answer.headers["cache-control"] == "no-store"
+    messages = answer.json["messages"]
+    assert [message["data"] for message in messages] == [message["seq"] for message in messages]
+    return [message["seq"] for message in messages]
+
+
+__all__ = ["KEY", "SECRET", "Answer", "Api", "Peer", "fill", "seqs", "serving"]

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from tests.conformance.api import KEY, Answer, Api
+from tests.conformance.api import KEY, Answer, Api, fill, seqs, serving
 from tests.support.app import until
+from tests.support.http import request
 
 NEWS = "/v1/channels/news/messages"
-
-
-async def fill(api: Api, count: int = 10, channel: str = "news") -> str:
-    """Messages whose data are their seqs; the epoch."""
-    for number in range(1, count + 1):
-        at = await api.publish(channel, number)
-    return str(at["epoch"])
-
-
-def seqs(answer: Answer) -> list[int]:
-    assert answer.status == 200, answer
-    assert answer.headers["cache-control"] == "no-store"
-    messages = answer.json["messages"]
-    assert [message["data"] for message in messages] == [message["seq"] for message in messages]
-    return [message["seq"] for message in messages]
 
 
 async def test_the_slice_and_where_to_go_on(api: Api) -> None:
@@ -62,6 +49,52 @@ async def test_an_answer_has_a_megabyte_and_always_one_message(api: Api) -> None
     assert answer.json["more"] is True
 
 
+async def test_one_message_always_fits(tmp_path: Path, kept: bool) -> None:
+    # From memory, and from the file.
+    for tail in (1 << 20, 0):
+        settings = {"max_pull_bytes": 1024, "tail_cache": tail}
+        async with serving(tmp_path / str(tail), kept, **settings) as api:
+            for _ in range(3):
+                await api.publish("news", "x" * 2000)
+            cursor = "0"
+            for seq in (1, 2, 3):
+                answer = (await api.pull("news", after=cursor)).json
+                assert [message["seq"] for message in answer["messages"]] == [seq]
+                assert answer["more"] is (seq < 3)
+                cursor = answer["next"]
+
+
+async def test_a_hundred_messages_when_no_limit_is_given(api: Api) -> None:
+    lines = b'{"channel":"news","data":1}\n' * 120
+    kind = {"Content-Type": "application/x-ndjson"}
+    await api.ask("POST", "/v1/publish", token=KEY, body=lines, headers=kind)
+    assert len((await api.pull("news", after=0)).json["messages"]) == 100
+    many = await api.ask("POST", "/v1/pull", token=KEY, body={"cursors": {"news": "0"}})
+    assert len(many.json["channels"]["news"]["messages"]) == 100
+
+
+async def test_before_the_first_message(api: Api) -> None:
+    answer = await api.pull("news", after=0)
+    assert answer.json == {
+        "channel": "news",
+        "epoch": "none",
+        "first": 1,
+        "head": 0,
+        "next": "none.0",
+        "more": False,
+        "messages": [],
+    }
+    await fill(api, 2)
+    assert seqs(await api.pull("news", after="none.0")) == [1, 2], "that cursor stays good"
+
+
+async def test_parameters_that_come_twice_or_are_not_known(api: Api) -> None:
+    await fill(api, 2)
+    assert seqs(await api.pull("news", after=0, colour="red")) == [1, 2]
+    for query in ("after=0&after=0", "after=0&limit=1&limit=2", "colour=1&colour=2"):
+        assert (await api.ask("GET", f"{NEWS}?{query}", token=KEY)).code == "bad_request"
+
+
 async def test_from_the_start_and_from_now_on(api: Api) -> None:
     await fill(api, 3)
     assert seqs(await api.pull("news", after=0)) == [1, 2, 3]
@@ -84,6 +117,30 @@ async def test_without_a_cursor_from_the_delivered_one_else_a_first_contact(api:
     named = api.server.token("alice")
     assert seqs(await api.pull("news", named, device="phone")) == [3, 4, 5]
     assert seqs(await api.pull("news", named)) == [], "without a device nothing is recorded"
+
+
+@pytest.mark.parametrize("after", ["0", "head", None])
+async def test_what_names_no_message_records_nothing(api: Api, after: str | None) -> None:
+    token = api.server.token("alice", device="phone")
+    await fill(api, 2)
+    query = {} if after is None else {"after": after}
+    await api.pull("news", token, **query)
+    await api.publish("news", 3)
+    assert seqs(await api.pull("news", token)) == [], "still a first contact: from the head"
+    await fill(api, 1, "user:alice")
+    await api.pull("user:alice", token, **query)
+    assert seqs(await api.pull("user:alice", token)) == [1], "still from the start"
+
+
+async def test_a_session_is_in_no_pulls_way(api: Api) -> None:
+    token = api.server.token("alice", device="phone")
+    epoch = await fill(api, 2)
+    async with api.socket(token=token) as socket, api.socket(token=token) as other:
+        await socket.expect("hello")
+        await other.expect("hello")
+        assert seqs(await api.pull("news", token, after=f"{epoch}.1")) == [2]
+        body = {"cursors": {"news": f"{epoch}.2"}, "mine": True}
+        assert (await api.ask("POST", "/v1/pull", token=token, body=body)).status == 200
 
 
 async def test_a_bare_number_is_explained(api: Api) -> None:
@@ -113,8 +170,10 @@ async def test_a_wait_ends_with_the_message_or_empty(api: Api) -> None:
         assert seqs(again) == [2], "what is there is not waited for"
 
 
-async def test_waits_are_shortened_by_up_to_a_fifth(
-    api: Api, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("wait", "longest"), [(50, 50.0), (2.5, 2.5), (86_400, 60.0)])
+@pytest.mark.parametrize("route", ["one", "many"])
+async def test_waits_are_shortened_by_up_to_a_fifth_and_last_a_minute_at_most(
+    api: Api, monkeypatch: pytest.MonkeyPatch, route: str, wait: float, longest: float
 ) -> None:
     epoch = await fill(api, 1)
     armed: list[float] = []
@@ -127,173 +186,24 @@ async def test_waits_are_shortened_by_up_to_a_fifth(
         arm(self, entry, deadline)
 
     monkeypatch.setattr(wheel, "arm", spied)
+    asked = request("GET", f"{NEWS}?after={epoch}.1&wait={wait}", token=KEY)
+    if route == "many":
+        body = {"cursors": {"news": f"{epoch}.1"}, "wait": wait}
+        asked = request("POST", "/v1/pull", token=KEY, body=body)
     for number in range(20):
         async with api.server.peer() as peer:
-            await peer.write(
-                f"GET {NEWS}?after={epoch}.1&wait=50 HTTP/1.1\r\nHost: localhost\r\n"
-                f"Authorization: Bearer {KEY}\r\n\r\n".encode()
-            )
+            await peer.write(asked)
             await until(lambda number=number: len(armed) > number)  # type: ignore[misc]
-    assert all(39.9 < seconds <= 50 for seconds in armed), armed
+    assert all(longest * 0.799 < seconds <= longest for seconds in armed), armed
     assert len({round(seconds, 3) for seconds in armed}) > 5, "they do not come in step"
 
 
-async def test_a_wait_counts_as_a_minute_at_most(api: Api) -> None:
-    await fill(api, 1)
-    assert (await api.pull("news", after=0, wait=86_400)).status == 200
-    assert (await api.pull("news", after=0, wait=-1)).code == "bad_request"
-    assert (await api.pull("news", after=0, wait="soon")).code == "bad_request"
+@pytest.mark.parametrize("wait", ["-1", "soon", "", "1e3", "1,5"])
+async def test_waits_are_seconds(api: Api, wait: str) -> None:
+    assert (await api.pull("news", after=0, wait=wait)).code == "bad_request"
 
 
 async def test_the_hint_that_caused_a_pull_may_be_named(api: Api) -> None:
     epoch = await fill(api, 2)
     assert seqs(await api.pull("news", after=f"{epoch}.1", atleast=2)) == [2]
     assert (await api.pull("news", after=0, atleast="x")).code == "bad_request"
-
-
-async def resets(api: Api, channel: str, cursor: str) -> list[dict[str, Any]]:
-    """The reset of one cursor, in each place where a cursor is given."""
-    single = await api.pull(channel, after=cursor)
-    assert single.status == 410
-    body = {"cursors": {channel: cursor}}
-    multi = await api.ask("POST", "/v1/pull", token=KEY, body=body)
-    held = await api.ask("POST", "/v1/pull", token=KEY, body={**body, "wait": 30})
-    ack = await api.ask("POST", "/v1/ack", token=KEY, body=body)
-    found = [
-        single.json,
-        multi.json["channels"][channel]["reset"],
-        held.json["channels"][channel]["reset"],
-        ack.json,
-    ]
-    async with api.socket(token=KEY) as socket:
-        await socket.expect("hello")
-        await socket.send({"type": "subscribe", "channels": {channel: cursor}})
-        found.append((await socket.expect("subscribed"))["heads"][channel]["reset"])
-        await socket.send({"type": "ack", "cursors": {channel: cursor}})
-        found.append(await socket.expect("error"))
-    return found
-
-
-KNOWN = ("code", "epoch", "first", "head", "skipped", "resume")
-
-
-async def test_a_cursor_that_is_ahead_resets(api: Api) -> None:
-    epoch = await fill(api, 3)
-    for reset in await resets(api, "news", f"{epoch}.4"):
-        assert {name: reset[name] for name in KNOWN} == {
-            "code": "cursor_ahead",
-            "epoch": epoch,
-            "first": 1,
-            "head": 3,
-            "skipped": None,
-            "resume": f"{epoch}.0",
-        }
-
-
-async def test_a_cursor_of_another_life_resets(api: Api) -> None:
-    epoch = await fill(api, 3)
-    for reset in await resets(api, "news", "000000001.2"):
-        assert reset["code"] == "epoch_changed"
-        assert reset["resume"] == f"{epoch}.0"
-    assert seqs(await api.pull("news", after=reset["resume"])) == [1, 2, 3]
-
-
-async def trim(api: Api, channel: str, before: int) -> None:
-    done: list[object] = []
-    api.server.hub.log.trim(channel, before, done.append)
-    await until(lambda: done)
-
-
-async def test_a_cursor_before_the_window_resets(api: Api) -> None:
-    epoch = await fill(api, 6)
-    await trim(api, "news", 5)
-    for reset in await resets(api, "news", f"{epoch}.1"):
-        assert {name: reset[name] for name in KNOWN} == {
-            "code": "expired",
-            "epoch": epoch,
-            "first": 5,
-            "head": 6,
-            "skipped": 3,
-            "resume": f"{epoch}.4",
-        }
-    assert seqs(await api.pull("news", after=f"{epoch}.4")) == [5, 6]
-    assert seqs(await api.pull("news", after=0)) == [5, 6], "the start is that of the window"
-
-
-async def test_a_held_poll_of_a_deleted_channel_gets_its_reset(api: Api) -> None:
-    epoch = await fill(api, 2)
-    answers: list[Answer] = []
-
-    async def wait() -> None:
-        async with api.line() as line:
-            target = f"{NEWS}?after={epoch}.2&wait=30"
-            answers.append(await line.ask("GET", target, token=KEY))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        await until(lambda: api.server.hub.pulls.held)
-        done: list[object] = []
-        api.server.hub.log.delete("news", done.append)
-        await until(lambda: answers)
-    assert answers[0].code == "epoch_changed"
-    new = await fill(api, 1)
-    assert new > epoch
-    assert seqs(await api.pull("news", after=answers[0].json["resume"])) == [1]
-
-
-async def test_many_channels_at_once(api: Api) -> None:
-    epoch = await fill(api, 3)
-    token = api.server.token("alice", subscribe=["news", "quiet"])
-    await fill(api, 1, "user:alice")
-    await fill(api, 1, "user:alice:orders")
-    body = {
-        "cursors": {"news": f"{epoch}.1", "quiet": "0", "secret": "0", "user:alice:x": "41"},
-        "mine": True,
-    }
-    answer = await api.ask("POST", "/v1/pull", token=token, body=body)
-    channels = answer.json["channels"]
-    assert [each["seq"] for each in channels["news"]["messages"]] == [2, 3]
-    assert channels["quiet"]["messages"] == []
-    assert channels["secret"]["error"]["code"] == "forbidden"
-    assert channels["user:alice:x"]["error"]["code"] == "bad_request"
-    assert [each["seq"] for each in channels["user:alice"]["messages"]] == [1]
-    assert [each["seq"] for each in channels["user:alice:orders"]["messages"]] == [1]
-    assert channels["all"]["epoch"] == "none"
-    assert answer.json["notices"] == []
-
-
-@pytest.mark.parametrize("moves", ["news", "user:alice", "all", "user:alice:new"])
-async def test_held_until_any_of_them_moves(api: Api, moves: str) -> None:
-    epoch = await fill(api, 1)
-    token = api.server.token("alice")
-    body = {"cursors": {"news": f"{epoch}.1"}, "mine": True, "wait": 30}
-    answers: list[Answer] = []
-
-    async def wait() -> None:
-        async with api.line() as line:
-            answers.append(await line.ask("POST", "/v1/pull", token=token, body=body))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        await until(lambda: api.server.hub.pulls.held)
-        await api.publish(moves, "now")
-        await until(lambda: answers)
-    (message,) = answers[0].json["channels"][moves]["messages"]
-    assert message["data"] == "now"
-
-
-@pytest.mark.parametrize(("count", "status"), [(128, 200), (129, 413)])
-async def test_how_many_cursors(api: Api, count: int, status: int) -> None:
-    body = {"cursors": {f"c{number}": "0" for number in range(count)}}
-    assert (await api.ask("POST", "/v1/pull", token=KEY, body=body)).status == status
-
-
-async def test_an_ack_records_without_pulling(api: Api) -> None:
-    epoch = await fill(api, 5)
-    token = api.server.token("alice", device="phone")
-    body = {"cursors": {"news": f"{epoch}.3"}}
-    assert (await api.ask("POST", "/v1/ack", token=token, body=body)).status == 204
-    assert seqs(await api.pull("news", token)) == [4, 5]
-    lower = {"cursors": {"news": f"{epoch}.1"}}
-    assert (await api.ask("POST", "/v1/ack", token=token, body=lower)).status == 204
-    assert seqs(await api.pull("news", token)) == [4, 5], "delivered only rises"

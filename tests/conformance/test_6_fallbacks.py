@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.conformance.api import KEY, Answer, Api
+from tests.conformance.api import KEY, Answer, Api, fill
 from tests.support.app import running_server, until
 from tests.support.events import listening
 
@@ -154,12 +154,6 @@ async def test_at_shutdown_who_polls_is_told(api: Api) -> None:
         await until(lambda: answers)
     (notice,) = answers[0].json["notices"]
     assert (notice["type"], notice["code"]) == ("bye", 1012)
-
-
-async def fill(api: Api, count: int) -> str:
-    for number in range(1, count + 1):
-        at = await api.publish("news", number)
-    return str(at["epoch"])
 
 
 def page(answer: Answer) -> tuple[list[Any], bool]:
