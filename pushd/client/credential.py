@@ -23,6 +23,7 @@ _FITS = re.compile(r"[!-~]+", re.ASCII)
 # A token is renewed this long before it expires, or in the last fifth of a short life.
 _MARGIN_S: Final = 60.0
 _MARGIN_SHARE: Final = 0.2
+_AGAIN_S: Final = 5.0
 _FUNCTION_S: Final = 30.0
 
 
@@ -41,7 +42,7 @@ class Credential:
         self._lock = trio.Lock()
         self._token = check_credential(given) if isinstance(given, str) else None
         # On Trio's clock; that a laptop slept is noticed by the server's refusal.
-        self._due = math.inf
+        self._due = self._ends = math.inf
 
     @property
     def renewable(self) -> bool:
@@ -56,14 +57,21 @@ class Credential:
     async def token(self) -> str | None:
         """The token to send now, from the function when there is none or it expires soon.
 
-        Raises NoToken when the function fails, and what PushdError it raises itself.
+        When the function fails while the old one holds, that one is sent on; afterwards raises
+        NoToken. Raises at once what PushdError the function raises itself.
         """
         if self._function is None:
             return self._token
         # Whoever comes while it is being fetched waits for that one.
         async with self._lock:
             if self._token is None or trio.current_time() >= self._due:
-                self._keep(await _ask(self._function))
+                try:
+                    self._keep(await _ask(self._function))
+                except NoToken:
+                    if self._token is None or trio.current_time() >= self._ends:
+                        raise
+                    # The old one still holds: asked again a little later, also by requests.
+                    self._due = trio.current_time() + _AGAIN_S
             return self._token
 
     async def headers(self) -> dict[str, str]:
@@ -91,21 +99,21 @@ class Credential:
         left = (expiry_of(token) or math.inf) - self._now()
         # Expired by our clock: one of the two clocks is wrong, and the server's decides.
         if not 0 < left < math.inf:
-            self._due = math.inf
+            self._due = self._ends = math.inf
             return
-        self._due = trio.current_time() + left - min(_MARGIN_S, left * _MARGIN_SHARE)
+        self._ends = trio.current_time() + left
+        self._due = self._ends - min(_MARGIN_S, left * _MARGIN_SHARE)
 
 
 async def _ask(function: TokenFunction) -> str:
     try:
-        with trio.fail_after(_FUNCTION_S):
+        with trio.move_on_after(_FUNCTION_S):
             return await function()
     except PushdError:
         raise
-    except trio.TooSlowError:
-        raise NoToken(f"The token function took longer than {_FUNCTION_S:g} s.") from None
     except Exception as cause:
         raise NoToken(f"The token function failed: {type(cause).__name__}: {cause}") from cause
+    raise NoToken(f"The token function took longer than {_FUNCTION_S:g} s.")
 
 
 def check_credential(text: str) -> str:

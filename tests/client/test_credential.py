@@ -119,6 +119,41 @@ async def test_a_function_that_fails_or_hangs(autojump_clock: MockClock) -> None
         await Credential(refuses).token()
 
 
+async def test_what_it_raises_itself_is_told_as_it_is() -> None:
+    async def impatient() -> str:
+        with trio.fail_after(0):
+            await trio.sleep_forever()
+        raise AssertionError
+
+    with pytest.raises(NoToken, match="TooSlowError"):
+        await Credential(impatient).token()
+
+
+async def test_while_the_old_token_holds_a_failing_function_stops_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    """A token service that is down for half a minute must not hold up pulls for half a minute."""
+    function = Function(3600)
+    asked: list[float] = []
+
+    async def sometimes() -> str:
+        asked.append(trio.current_time())
+        if len(asked) == 1:
+            return await function()
+        raise OSError("down")
+
+    credential = Credential(sometimes, now=clock)
+    token = await credential.token()
+    await trio.sleep(3545)
+    for _ in range(50):
+        assert await credential.token() == token
+        await trio.sleep(1)
+    assert 8 <= len(asked) <= 12, "not with every request"
+    await trio.sleep(10)
+    with pytest.raises(NoToken, match="down"):
+        await credential.token()
+
+
 @pytest.mark.parametrize("text", ["", "a.b", "a.b.c", "a.e30.c", "a.W10.c", "a.eyJleHAiOiJ4In0.c"])
 def test_what_has_no_expiry(text: str) -> None:
     assert expiry_of(text) is None

@@ -140,7 +140,7 @@ async def test_requests_that_are_held_leave_room_for_the_others(tmp_path: Path) 
         async with Client(url, token) as client, trio.open_nursery() as nursery:
             for _ in range(101):
                 nursery.start_soon(partial(client.pull, "news", after="none.0", wait=60))
-            await until(lambda: server.hub.pulls.held == 101)
+            await until(lambda: len(server.hub.pulls.held) == 101)
             with trio.fail_after(20):
                 await client.publish("other", 1)
             nursery.cancel_scope.cancel()
