@@ -89,6 +89,9 @@ class HandoverStream(trio.abc.Stream):
             self._out.abort()
 
     async def aclose(self) -> None:
+        """Nothing more goes out, and whoever still reads sees the end: the peer may never close."""
         self._out.finish()
         self.drained()
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
         await trio.lowlevel.checkpoint()

@@ -146,7 +146,9 @@ async def test_leaving_while_a_tail_waits() -> None:
         await until(lambda: out.closed)
 
 
-async def test_giving_up_wakes_the_reader() -> None:
+@pytest.mark.parametrize("end", ["abort", "aclose"])
+async def test_the_end_wakes_the_reader(end: str) -> None:
+    """Also when the peer keeps its own side open."""
     async with pair() as (out, _), trio.open_nursery() as nursery:
         ends: list[bytes] = []
         stream = HandoverStream(out, b"")
@@ -156,7 +158,10 @@ async def test_giving_up_wakes_the_reader() -> None:
 
         nursery.start_soon(reader)
         await trio.testing.wait_all_tasks_blocked()
-        out.abort()
+        if end == "abort":
+            out.abort()
+        else:
+            await stream.aclose()
         await until(lambda: ends == [b""])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from pushd.front import lingering
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.http import Peer, patience, request
 
@@ -73,6 +74,14 @@ async def leave(peer: Peer, how: str) -> None:
         linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
         peer.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     await peer.stream.aclose()
+
+
+async def test_a_client_that_never_closes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lingering, "LINGER_S", 0.05)
+    async with server.peer() as peer:
+        assert (await peer.ask("GET", "/v1/nodes", token=KEY)).status == 200
+        await alone(server)
+        assert await peer.is_closed()
 
 
 async def test_many_at_once(server: Server) -> None:
