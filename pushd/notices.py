@@ -110,14 +110,17 @@ class Notices:
         if box is None:
             box = Box(self, user, device)
             self._of_user.setdefault(user, {})[box.key] = box
+            self._boxes[box] = None
         self.touch(box)
         if len(self._boxes) > MAX_BOXES:
             self.drop(next(iter(self._boxes)))
         return box
 
     def touch(self, box: Box) -> None:
-        """From now on the grace time runs anew."""
-        self._boxes.pop(box, None)
+        """From now on the grace time runs anew; a box that had to make room stays away."""
+        if box not in self._boxes:
+            return
+        del self._boxes[box]
         self._boxes[box] = None
         self._wheel.arm(box, trio.current_time() + self._grace_s)
 

@@ -92,3 +92,20 @@ async def test_the_one_idle_longest_makes_room(
     notices.box("c", "d")
     assert list(notices._of_user) == ["a", "c"]
     assert len(notices) == 2
+
+
+async def test_a_poll_that_outlives_its_box_harms_the_next_one_nothing(
+    notices: Notices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is answered when its box is gone already, and perhaps replaced."""
+    monkeypatch.setattr(module, "MAX_BOXES", 1)
+    gone = notices.box("alice", "phone")
+    notices.box("bob", "phone")
+    box = notices.box("alice", "phone")
+    assert taken(gone) == []
+    gone.expire()
+    assert list(notices._boxes) == [box]
+    notices.read("alice", None, "news", "1")
+    assert taken(box) == [("news", "1")]
+    box.expire()
+    assert (len(notices), notices._of_user) == (0, {})
