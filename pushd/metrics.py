@@ -1,15 +1,13 @@
 """What pushd counts, and how Prometheus reads it.
 
-The hot path adds to plain integers and lists; text is made only when somebody asks for it.
+The hot path adds to plain integers; text is made only when somebody asks for it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -73,32 +71,6 @@ class Counters:
         for each in stored:
             if each.duplicate:
                 self.duplicates += 1
-
-
-# Seconds, three to a decade: a cached pull, a commit, a fan-out and a stall all show.
-BOUNDS: Final = (
-    *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005),
-    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
-
-
-class Histogram:
-    """Durations in buckets of fixed bounds. ``observe`` costs a bisection and two additions."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)  # the last one: beyond all bounds
-        self.total = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """As Prometheus has them: (upper bound, observations up to it)."""
-        bounds = [*(repr(bound) for bound in BOUNDS), "+Inf"]
-        return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
 
 
 class Gauge(NamedTuple):

@@ -1,10 +1,9 @@
-"""Counters, histograms and their Prometheus text."""
+"""Counters, distributions and their Prometheus text."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import fields
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushd import __version__, log
-from pushd.metrics import BOUNDS, Counters, Gauge, Histogram, PushdCollector, Timing
+from pushd.log.statistics import SECONDS, Tally
+from pushd.metrics import Counters, Gauge, PushdCollector, Timing
 
 
 def rendered(collector: PushdCollector) -> dict[str, Metric]:
@@ -50,7 +50,7 @@ def test_every_counter_is_rendered(name: str) -> None:
 def test_names_and_helps_follow_the_practice() -> None:
     """Base units, one prefix, a help text; counters end in _total (the parser cuts that off)."""
     gauges = [Gauge("pushd_sessions", "Live sessions.", lambda: 1)]
-    timings = [Timing("pushd_commit_seconds", "Commits.", Histogram)]
+    timings = [Timing("pushd_commit_seconds", "Commits.", Tally(SECONDS).snapshot)]
     for name, family in rendered(PushdCollector(Counters(), gauges, timings)).items():
         assert re.fullmatch(r"(pushd|process)_[a-z][a-z_]*[a-z]", name), name
         assert not re.search(r"_(ms|kb|total|count|milliseconds)$", name), name
@@ -80,26 +80,22 @@ def test_two_collectors_do_not_meet() -> None:
     assert value(PushdCollector(two), "pushd_publishes_total") == 2
 
 
-def test_bounds_are_spaced_by_about_the_same_factor() -> None:
-    factors = [high / low for low, high in pairwise(BOUNDS)]
-    assert all(1.9 <= factor <= 2.6 for factor in factors)
-
-
-@given(st.lists(st.floats(0, 100) | st.sampled_from(BOUNDS)))
+@given(st.lists(st.floats(0, 100) | st.sampled_from(SECONDS)))
 def test_a_bucket_counts_what_is_at_most_its_bound(observed: list[float]) -> None:
-    histogram = Histogram()
+    tally = Tally(SECONDS)
     for seconds in observed:
-        histogram.observe(seconds)
+        tally.add(seconds)
+    histogram = tally.snapshot()
     assert histogram.total == pytest.approx(sum(observed))
     for bound, count in histogram.buckets():
         assert count == sum(seconds <= float(bound) for seconds in observed)
 
 
 def test_a_histogram_is_rendered_with_sum_and_count() -> None:
-    histogram = Histogram()
+    tally = Tally(SECONDS)
     for seconds in (0.001, 0.002, 99.0):
-        histogram.observe(seconds)
-    timings = [Timing("pushd_commit_seconds", "Commits.", lambda: histogram)]
+        tally.add(seconds)
+    timings = [Timing("pushd_commit_seconds", "Commits.", tally.snapshot)]
     collector = PushdCollector(Counters(), timings=timings)
     assert value(collector, "pushd_commit_seconds_bucket", le="0.001") == 1
     assert value(collector, "pushd_commit_seconds_bucket", le="10.0") == 2
