@@ -13,7 +13,7 @@ from pushd.client.backoff import Backoff
 from pushd.client.events import Dropped, Placed, Reset
 from pushd.client.groups import one_exception
 from pushd.client.mailbox import Mailbox
-from pushd.client.problems import is_transient
+from pushd.client.problems import is_foreign, is_transient
 from pushd.client.pulling import Transport
 from pushd.client.state import FollowState
 from pushd.core.positions import Cursor
@@ -59,6 +59,7 @@ class _Locator:
         self._transport, self._state, self._mailbox = transport, state, mailbox
         self._limit, self._rng = limit, rng
         self._troubled = False
+        self._worked = False
 
     async def locate(self, name: str) -> None:
         backoff = Backoff(1.0, 30.0, self._rng)
@@ -69,15 +70,17 @@ class _Locator:
             except ResetError as reset:
                 self._reset(name, reset)
                 return
-            except (BadRequest, Forbidden, NotFound) as refusal:
-                self._mailbox.put([Dropped(name, refusal.code, refusal.detail)])
-                return
             except PushdError as error:
-                if not is_transient(error):
+                foreign = is_foreign(error)
+                if isinstance(error, BadRequest | Forbidden | NotFound) and not foreign:
+                    self._mailbox.put([Dropped(name, error.code, error.detail)])
+                    return
+                if not (is_transient(error) or (self._worked and foreign)):
                     raise
                 self._say(error)
                 await trio.sleep(backoff.next_delay(error.retry_after))
             else:
+                self._worked = True
                 self._state.add(name, cursor)
                 self._mailbox.put([Placed(name, cursor)])
                 return

@@ -113,7 +113,9 @@ def _foreign(status: int, retry_after: int | None) -> PushdError:
     if status in _TRANSIENT_STATUS:
         return Unreachable(f"The server answered HTTP {status}.", retry_after=retry_after)
     return kinds.get(status, BadAnswer)(
-        f"The server answered HTTP {status} without saying why.", retry_after=retry_after
+        f"The server answered HTTP {status} without saying why.",
+        retry_after=retry_after,
+        extra={"foreign": True},
     )
 
 
@@ -129,6 +131,11 @@ def is_transient(error: PushdError) -> bool:
     if isinstance(error, Unreachable | NoToken | errors.RequestTimeout):
         return True
     return error.code in _TRANSIENT_CODES and not isinstance(error, Refused)
+
+
+def is_foreign(error: PushdError) -> bool:
+    """Whether something in between has answered: pushd says a code with every refusal."""
+    return isinstance(error, BadAnswer) or "foreign" in error.extra
 
 
 def error_of_close(code: int, reason: str) -> PushdError:

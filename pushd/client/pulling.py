@@ -22,7 +22,7 @@ from pushd.client.hints import Connector
 from pushd.client.ladder import TransportKind
 from pushd.client.mailbox import Mailbox, Signal
 from pushd.client.options import FollowOptions
-from pushd.client.problems import is_transient
+from pushd.client.problems import is_foreign, is_transient
 from pushd.client.session import final_error
 from pushd.client.state import Ask, FollowState
 from pushd.errors import Forbidden, PushdError
@@ -66,6 +66,7 @@ class Puller:
         self._held: trio.CancelScope | None = None
         self._polling = not options.transports
         self._stalled = False
+        self._worked = False
         self._trouble: PushdError | None = None
         self._trouble_backoff = Backoff(1.0, 30.0, rng)
         self._stall_backoff = Backoff(0.5, 10.0, rng)
@@ -186,7 +187,8 @@ class Puller:
         self._pull_at = min(self._pull_at, now) if self._state.behind else math.inf
 
     def _pull_failed(self, error: PushdError) -> None:
-        if not is_transient(error):
+        # A proxy without its server (404, a page for people) is no reason to end what worked.
+        if not (is_transient(error) or (self._worked and is_foreign(error))):
             self.ended(error)
             return
         if self._trouble is None:
@@ -196,6 +198,7 @@ class Puller:
         self._not_before = trio.current_time() + delay
 
     async def _take(self, ask: Ask, answer: MultiPulled, *, held: bool) -> None:
+        self._worked = True
         if self._trouble is not None:
             self._mailbox.put_status("recovered", "the server answers again")
             self._trouble = None

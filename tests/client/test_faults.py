@@ -14,7 +14,15 @@ import trio
 
 import pushd.testing
 from pushd.auth import mint_token
-from pushd.client import Client, FollowOptions, MemoryCursors, Received, RetryPolicy, Status
+from pushd.client import (
+    BadAnswer,
+    Client,
+    FollowOptions,
+    MemoryCursors,
+    Received,
+    RetryPolicy,
+    Status,
+)
 from pushd.client.ladder import TransportKind
 from pushd.errors import TokenExpired
 from tests.client.proxies import Proxy, is_stream, is_upgrade, proxied, status, without_hints
@@ -202,6 +210,40 @@ async def test_retry_after_is_obeyed(node: pushd.testing.Node, proxy: Proxy) -> 
         await watch.status("recovered")
         await watch.until(1)
     assert all(after - before >= 1 for before, after in pairwise(asked))
+
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+
+
+@pytest.mark.parametrize("said", [status(404, "Not Found"), status(403, "No"), PAGE])
+async def test_what_a_proxy_says_meanwhile_is_not_the_end(
+    node: pushd.testing.Node, proxy: Proxy, said: bytes
+) -> None:
+    """While its server is away, a proxy may answer 404, or with a page for people."""
+    async with publisher(node) as publish, watching(alice(node, proxy), "news", after="0") as watch:
+        await publish(1)
+        await watch.until(1)
+        proxy.instead = lambda _head: said
+        proxy.cut()
+        await watch.status("retrying")
+        await publish(2)
+        proxy.instead = lambda _head: None
+        await watch.until(2)
+
+
+@pytest.mark.parametrize("after", [None, "0"])
+async def test_what_is_no_server_of_ours_from_the_start_is_told(
+    node: pushd.testing.Node, proxy: Proxy, after: str | None
+) -> None:
+    proxy.instead = lambda _head: PAGE
+
+    async def follow() -> None:
+        async with alice(node, proxy) as client:
+            async for _ in client.follow("news", after=after):
+                pass
+
+    with pytest.raises(BadAnswer), trio.fail_after(20):
+        await follow()
 
 
 async def test_publishing_through_a_bad_line_stores_once(
