@@ -14,12 +14,13 @@ class PushdError(Exception):
     """Base of all refusals. ``detail`` is the cause in this case, ``cure`` what to do about it.
 
     ``extra`` carries the members that some codes add (a reset's ``resume``, say).
-    ``retry_after`` is in seconds and becomes the ``Retry-After`` header.
+    ``retry_after`` is in seconds and becomes the ``Retry-After`` header. ``cure`` replaces the
+    one of the class where this case has a better one.
     """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
-    cure: ClassVar[str] = "It is the server's fault; its log says more. Retry with the same id."
+    cure: str = "It is the server's fault; its log says more. Retry with the same id."
 
     def __init__(
         self,
@@ -27,9 +28,12 @@ class PushdError(Exception):
         *,
         retry_after: int | None = None,
         extra: dict[str, Any] | None = None,
+        cure: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
+        if cure is not None:
+            self.cure = cure
         self.retry_after = retry_after
         self.extra = extra or {}
 
@@ -77,7 +81,7 @@ class Forbidden(PushdError):
 class NotFound(PushdError):
     code = "not_found"
     status = 404
-    cure = "Check the path; docs/protocol.md lists them all."
+    cure = "Check the name and the path; docs/protocol.md lists the paths."
 
 
 class UpgradeRequired(PushdError):
@@ -211,4 +215,4 @@ class BadSetting(PushdError):
 class NoHandler(PushdError):
     code = "no_handler"
     status = 404
-    cure = "Register a handler of this name in the application."
+    cure = "Publish to a channel that the application follows: calls have no handlers yet."

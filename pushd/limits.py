@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
-from pushd.errors import Overloaded, RateLimited
+from pushd.errors import Overloaded, RateLimited, TooLarge
 
 REMEMBERED = 10_000  # whose quotas are under way; beyond them the oldest is forgotten
 
@@ -62,7 +62,8 @@ class Quota:
     def take(self, who: str, things: Iterable[str]) -> None:
         """All or none; the same thing counts once.
 
-        Raises RateLimited, with the seconds that are left of the window in ``retry_after``.
+        Raises RateLimited, with the seconds that are left of the window in ``retry_after``, and
+        TooLarge where no waiting would help.
         """
         now = self._clock()
         began, taken = self._taken.get(who, (now, set()))
@@ -71,6 +72,8 @@ class Quota:
             began, taken = now, set()
         wanted = taken.union(map(hash, things))
         if len(wanted) > self._most:
+            if len(wanted) - len(taken) > self._most:
+                raise TooLarge(f"At most {self._most} {self._what}; this asks for more at once.")
             left = began + self._per_s - now
             raise RateLimited(f"At most {self._most} {self._what}.", retry_after=int(left) + 1)
         if who not in self._taken and len(self._taken) >= REMEMBERED:

@@ -94,7 +94,10 @@ class Publisher:
         sender = message.sender
         if identity.user is not None:
             if sender is not None and sender != identity.user:
-                raise Forbidden("sender is set by the server: leave it out.")
+                raise Forbidden(
+                    "A user cannot publish as somebody else.",
+                    cure="Leave sender out: the server sets it to the user of the token.",
+                )
             sender = identity.user
         elif sender is not None:
             check_user(sender)

@@ -203,7 +203,10 @@ class Sessions:
         device: str | None = None,
         teller: Session | None = None,
     ) -> None:
-        """Set the user's read mark, and tell the user's other sessions and polling devices."""
+        """Raise the user's read mark; the user's other sessions and polling devices are told.
+
+        Not of a mark below the one that is recorded: what they know only rises, too.
+        """
         try:
             cursor = self._checked(identity, channel, text, now)
         except PushdError as error:
@@ -212,12 +215,19 @@ class Sessions:
         user = identity.user
         if user is None:
             raise BadRequest("Read marks belong to users; a service has none.")
-        if cursor.seq:
-            self._log.record_read(user, channel, cursor)
-        for session in self.of_user(user):
-            if session is not teller and session.greeted:
-                session.tell("read", channel=channel, cursor=str(cursor))
-        self._notices.read(user, device, channel, str(cursor))
+        if not cursor.seq:
+            return
+        self._log.record_read(user, channel, cursor)
+
+        def recorded(marks: dict[str, Marks] | PushdError) -> None:
+            if isinstance(marks, PushdError) or marks[channel].read != cursor:
+                return  # what cannot be read now, hello tells later
+            for session in self.of_user(user):
+                if session is not teller and session.greeted:
+                    session.tell("read", channel=channel, cursor=str(cursor))
+            self._notices.read(user, device, channel, str(cursor))
+
+        self._log.load_marks(user, None, [channel], recorded)
 
     def _checked(self, identity: Identity, channel: str, text: str, now: float) -> Cursor:
         """A cursor that names a position of the channel as it is. Raises Reset, Forbidden."""

@@ -134,7 +134,11 @@ class TokenVerifier:
         if found is None:
             asked = [source.ask() for source in self.sources if header.alg in source.algs]
             if any(asked):
-                raise NotReady("The keys of the token's issuer are being fetched.", retry_after=1)
+                raise NotReady(
+                    "The keys of the token's issuer are being fetched.",
+                    retry_after=1,
+                    cure="Come again after Retry-After seconds, with the same token.",
+                )
             raise BadRequest("No key here has its alg and kid.")
         return found
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pushd.core.names import check_device
 from pushd.core.positions import MAX_SEQ, Cursor, parse_cursor
-from pushd.core.pulling import Position, parse_count, resolve
+from pushd.core.pulling import Position, parse_count, parse_seq, resolve
 from pushd.errors import BadRequest, Expired
 
 _FORWARDS = ("after", "wait")
@@ -15,11 +16,12 @@ _FORWARDS = ("after", "wait")
 class Back(NamedTuple):
     """What is asked for: at most ``limit`` messages before that one; None: the newest.
 
-    ``before`` without an epoch is of whatever life the channel has.
+    ``before`` without an epoch is of whatever life the channel has. ``device`` is only checked.
     """
 
     before: Cursor | None
     limit: int
+    device: str | None = None
 
 
 class Window(NamedTuple):
@@ -34,10 +36,13 @@ def parse_back(given: Mapping[str, str], default_limit: int, max_limit: int) -> 
     for name in _FORWARDS:
         if name in given:
             raise BadRequest(f"{name!r} reads forwards: it goes neither with 'before' nor 'last'.")
+    if "atleast" in given:
+        parse_seq("atleast", given["atleast"])
+    device = check_device(given["device"]) if "device" in given else None
     if "last" in given:
         if "before" in given or "limit" in given:
             raise BadRequest("'last' goes alone: it says how many of the newest.")
-        return Back(None, parse_count("last", given["last"], max_limit))
+        return Back(None, parse_count("last", given["last"], max_limit), device)
     limit = default_limit
     if "limit" in given:
         limit = parse_count("limit", given["limit"], max_limit)
@@ -46,8 +51,8 @@ def parse_back(given: Mapping[str, str], default_limit: int, max_limit: int) -> 
         before = parse_cursor(text)
         if before.seq < 1:
             raise BadRequest("before must name a message; they are counted from 1.")
-        return Back(before, limit)
-    return Back(Cursor("", parse_count("before", text, MAX_SEQ)), limit)
+        return Back(before, limit, device)
+    return Back(Cursor("", parse_count("before", text, MAX_SEQ)), limit, device)
 
 
 def window(ask: Back, at: Position) -> Window:

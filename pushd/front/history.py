@@ -12,6 +12,7 @@ from pushd.core.history import Back, newest, window
 from pushd.core.permissions import Identity
 from pushd.core.pulling import UNWRITTEN, Position, answer_body
 from pushd.errors import Overloaded, PushdError
+from pushd.front.pulls import device_of
 from pushd.log import Head, MissingMessages
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class History:
     def start(self) -> None:
         """Raises Forbidden, Reset."""
         self._connection.caller.check_read(self._identity, self._channel, time.time())
+        device_of(self._identity, self._ask.device)
         self._hub.counters.pulls += 1
         self._decide()
 

@@ -43,7 +43,10 @@ def device_of(identity: Identity, named: str | None) -> str | None:
     if identity.device is None or named is None:
         return identity.device or named
     if identity.device != named:
-        raise Forbidden("The token is for another device.")
+        raise Forbidden(
+            "The token is for another device.",
+            cure="Leave device out, or get a token for this device.",
+        )
     return named
 
 

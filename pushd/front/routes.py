@@ -34,6 +34,7 @@ Asked = tuple[Callable[[HttpConnection, Identity, str, Any], "SinglePull | Histo
 _CHANNELS = b"/v1/channels/"
 _MESSAGES = b"/messages"
 _READ = b"/read"
+_WITHOUT_PREFLIGHT = frozenset({b"/healthz", b"/readyz"})
 _MAX_AGE_S = 7200
 MAX_KEPT_TARGET = 512  # bytes of a pull's target that is remembered with what it means
 
@@ -131,7 +132,8 @@ class Routes:
             return
         handler = methods.get(request.method)
         if handler is None:
-            raise _not_allowed(*methods)
+            preflight = () if path in _WITHOUT_PREFLIGHT else (b"OPTIONS",)
+            raise _not_allowed(*methods, *preflight)
         handler(connection, request)
 
     def _parse_pull(self, target: bytes) -> Asked | None:
@@ -165,7 +167,8 @@ class Routes:
             extra = b"Allow: GET, POST, PUT, DELETE, OPTIONS\r\n"
         elif not self._hub.origins.allows(origin.decode("latin-1")):
             raise Forbidden(
-                "This origin is not on the list; add it to the setting 'origins' (PUSHD_ORIGINS)."
+                "This origin is not on the list.",
+                cure="Add the origin to the setting 'origins' (PUSHD_ORIGINS).",
             )
         else:
             extra = (
@@ -189,7 +192,9 @@ _LOOPBACK = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
 def _check_loopback(request: Request) -> None:
     """Development keys are printed and everything is allowed: no name that a page could rebind."""
     if not _LOOPBACK.fullmatch(request.headers.get(b"host", b"localhost")):
-        raise Forbidden("In development mode only localhost is served; start without --dev.")
+        raise Forbidden(
+            "In development mode only localhost is served.", cure="Start without --dev."
+        )
 
 
 @lru_cache(maxsize=16384)

@@ -8,23 +8,30 @@ from pushd.core.events import parse_id
 from pushd.core.names import check_device
 from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor
-from pushd.errors import DeviceConnected, Forbidden, Unauthorized
+from pushd.errors import DeviceConnected, Forbidden, NotReady, Unauthorized
 from pushd.front.connection import HttpConnection
 from pushd.front.pulls import device_of
 from pushd.front.query import parse_query
 from pushd.front.request import Request
 from pushd.hub import Hub
-from pushd.sse.session import EventSession
+from pushd.sse.session import EventSession, refuse_for_now
 
 
 def serve_events(connection: HttpConnection, request: Request) -> None:
-    """Begin the stream, or raise what is answered with a status: then an EventSource stops."""
+    """Begin the stream, or raise what is answered with a status: then an EventSource stops.
+
+    So what passes is told in the stream, with the time to come again.
+    """
     hub = connection.hub
     query = parse_query(request.query)
     named = query.get("device")
     named = None if named is None else check_device(named)
     _check_origin(hub, request)
-    identity = _identify(connection, request, query.get("token"))
+    try:
+        identity = _identify(connection, request, query.get("token"))
+    except NotReady as error:
+        refuse_for_now(connection, error, chunked=request.keep_alive)
+        return
     device = device_of(identity, named)
     _make_room(hub, identity, device, query.get("replaces"))
     # Without keep-alive (HTTP/1.0, say) the end of the connection is the end of the stream.
@@ -38,7 +45,10 @@ def _check_origin(hub: Hub, request: Request) -> None:
     origin = request.headers.get(b"origin")
     host = request.headers.get(b"host", b"").decode("latin-1")
     if not hub.origins.allows_upgrade(origin.decode("latin-1") if origin else None, host):
-        raise Forbidden("Pages of this origin may not connect; see the setting 'origins'.")
+        raise Forbidden(
+            "Pages of this origin may not connect.",
+            cure="Add the origin to the setting 'origins' (PUSHD_ORIGINS).",
+        )
 
 
 def _identify(connection: HttpConnection, request: Request, token: str | None) -> Identity:

@@ -27,6 +27,7 @@ from pushd.core.positions import Cursor
 from pushd.core.topics import EventSubscription, Link
 from pushd.errors import NotReady, PushdError
 from pushd.front.connection import HttpConnection
+from pushd.hub import Hub
 from pushd.live import LiveSession
 from pushd.outgoing import Outgoing
 
@@ -51,6 +52,25 @@ class Unchunked:
 
     def write(self, data: bytes) -> bool:
         return self._out.write(unchunked(data))
+
+
+def _head(hub: Hub, chunked: bool) -> bytes:
+    return hub.responses.begin(CONTENT_TYPE, EXTRA + CHUNKED if chunked else EXTRA)
+
+
+class _Nobody:
+    """Owns a stream that ends where it begins."""
+
+    def cancel(self) -> None: ...
+
+
+def refuse_for_now(connection: HttpConnection, error: PushdError, *, chunked: bool) -> None:
+    """A stream of one ``bye``: come again when ``error`` says, by when it has passed."""
+    retry_ms = int((error.retry_after or 1) * 1000 * (1 + random.random()))
+    said_bye = event("bye", bye_json(1013, error.code, retry_ms), retry_ms=retry_ms)
+    connection.stream(_head(connection.hub, chunked), _Nobody(), lambda: None)
+    connection.out.write(said_bye if chunked else unchunked(said_bye))
+    connection.end_stream(LAST_CHUNK if chunked else b"")
 
 
 class EventSession(LiveSession):
@@ -87,9 +107,7 @@ class EventSession(LiveSession):
         """The answer begins. What passes (overload, shutdown) is told in it, with the time to
         come again: after an error status an EventSource would never come back."""
         hub = self.hub
-        extra = EXTRA + CHUNKED if self._chunked else EXTRA
-        head = hub.responses.begin(CONTENT_TYPE, extra)
-        self._connection.stream(head, self, self.flush)
+        self._connection.stream(_head(hub, self._chunked), self, self.flush)
         silence = int(hub.settings.heartbeat_timeout * 1000)
         self.out.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence)
         try:

@@ -86,7 +86,7 @@ class SessionPage(msgspec.Struct):
 
 
 class UserItem(msgspec.Struct):
-    """``sessions``: how many. ``last_seen`` null: not since this node started."""
+    """``sessions``: how many. ``last_seen``: of the sessions that live; null when offline."""
 
     user: str
     online: bool

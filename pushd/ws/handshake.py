@@ -134,7 +134,10 @@ def _check_origin(hub: Hub, request: Request) -> None:
     origin = request.headers.get(b"origin")
     host = request.headers.get(b"host", b"").decode("latin-1")
     if not hub.origins.allows_upgrade(origin.decode("latin-1") if origin else None, host):
-        raise Forbidden("Pages of this origin may not connect; see the setting 'origins'.")
+        raise Forbidden(
+            "Pages of this origin may not connect.",
+            cure="Add the origin to the setting 'origins' (PUSHD_ORIGINS).",
+        )
 
 
 async def _upgraded(

@@ -19,11 +19,11 @@ def parse(query: str) -> Back:
 
 
 def test_what_is_asked_for() -> None:
-    assert parse("before=7") == (("", 7), 100)
-    assert parse(f"before={EPOCH}.7&limit=3") == ((EPOCH, 7), 3)
-    assert parse("last=50") == (None, 50)
-    assert parse("last=50&device=d&atleast=4") == (None, 50)
-    assert parse(f"before={MAX_SEQ}") == (("", MAX_SEQ), 100)
+    assert parse("before=7") == (("", 7), 100, None)
+    assert parse(f"before={EPOCH}.7&limit=3") == ((EPOCH, 7), 3, None)
+    assert parse("last=50") == (None, 50, None)
+    assert parse("last=50&device=d&atleast=4") == (None, 50, "d")
+    assert parse(f"before={MAX_SEQ}") == (("", MAX_SEQ), 100, None)
 
 
 @pytest.mark.parametrize(

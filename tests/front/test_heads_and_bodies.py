@@ -202,9 +202,9 @@ async def test_head_has_no_body(server: Server) -> None:
     [
         ("PUT", MESSAGES, "GET, POST, OPTIONS"),
         ("DELETE", MESSAGES, "GET, POST, OPTIONS"),
-        ("GET", "/v1/publish", "POST"),
-        ("GET", "/v1/pull", "POST"),
-        ("DELETE", "/v1/ack", "POST"),
+        ("GET", "/v1/publish", "POST, OPTIONS"),
+        ("GET", "/v1/pull", "POST, OPTIONS"),
+        ("DELETE", "/v1/ack", "POST, OPTIONS"),
         ("POST", "/healthz", "GET, HEAD"),
     ],
 )

@@ -14,6 +14,7 @@ from pushd import keysource
 from pushd.errors import BadSetting
 from pushd.settings.jwt_tables import JwtTable
 from tests.support.app import SECRET, Server, running_server, until
+from tests.support.events import listening
 from tests.support.http import patience, request
 from tests.support.jwks import AUD, ISS, Provider, key_set, ok, provider, token
 from tests.support.websocket import Closed
@@ -72,6 +73,10 @@ async def test_a_new_key_is_fetched_when_it_is_first_seen(
         async with server.socket(token=token("two")) as socket:
             bye = await socket.expect("bye")
             assert (bye["code"], bye["reconnect"]) == (1013, True)
+        async with listening(server, token=token("two")) as stream:  # no status: it would give up
+            event = await stream.expect("bye")
+            assert (event.data["code"], event.data["reason"]) == (1013, "not_ready")
+            assert 1000 <= (event.retry_ms or 0) <= 2000
         assert await status(server, token("one")) == 200
         host.go.set()
         [source] = server.hub.key_sources.current

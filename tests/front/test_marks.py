@@ -71,6 +71,12 @@ async def test_a_mark_is_set_and_the_users_sessions_are_told(server: Server) -> 
         # A session that reads tells all others, however they are connected.
         await socket.send({"type": "read", "channel": "news", "cursor": f"{epoch}.3"})
         assert (await stream.expect("read")).data["cursor"] == f"{epoch}.3"
+        # What is told only rises, as what is recorded does.
+        for lower in (f"{epoch}.1", "0"):
+            assert (await read(server, lower, token)).status == 204
+        assert (await read(server, f"{epoch}.3", token)).status == 204
+        assert (await stream.expect("read")).data["cursor"] == f"{epoch}.3"
+        assert (await socket.expect("read"))["cursor"] == f"{epoch}.3"
         await socket.send({"type": "ping"})
         await socket.expect("pong")
         await other.send({"type": "ping"})

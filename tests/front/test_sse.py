@@ -188,7 +188,7 @@ async def test_who_may_not(server: Server) -> None:
     headers = {"Origin": "https://evil.example"}
     assert await refusal(server, token=good, headers=headers) == (403, "forbidden")
     answer = await server.ask("POST", "/v1/events", token=good)
-    assert (answer.status, answer.headers["allow"]) == (405, "GET")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, OPTIONS")
     assert not server.hub.sessions.by_id
 
 
