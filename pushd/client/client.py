@@ -108,8 +108,13 @@ class Client:
 
         ``users``: their inboxes; ``everybody``: the channel ``all``. One result for each target.
         """
-        named = {"channels": list(channels), "users": list(users), "groups": list(groups)}
-        to: dict[str, Any] = {kind: names for kind, names in named.items() if names}
+        named = {"channels": channels, "users": users, "groups": groups}
+        to: dict[str, Any] = {}
+        for kind, names in named.items():
+            if isinstance(names, str):
+                raise BadRequest(f"{kind} takes several names: write [{names!r}].")
+            if listed := list(names):
+                to[kind] = listed
         if everybody:
             to["all"] = True
         return await publish_to(self._http, to, _message(data, type, id, sender), self._retries)

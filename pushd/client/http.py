@@ -9,10 +9,10 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
-import msgspec
 import trio
 
 from pushd.client.credential import Credential
+from pushd.client.encode import encode
 from pushd.client.groups import one_exception
 from pushd.client.problems import BadAnswer, Unreachable, error_of_answer
 from pushd.errors import BadSetting, TokenExpired, Unauthorized
@@ -89,7 +89,7 @@ class Http:
         self, path: str, body: Any, *, wait_s: float = 0, answer_s: float = _ANSWER_S
     ) -> bytes:
         """Like ``get``, with ``body`` as JSON. ``answer_s``: patience beyond ``wait_s``."""
-        raw, timeout_s = msgspec.json.encode(body), wait_s + answer_s
+        raw, timeout_s = encode(body), wait_s + answer_s
         return await self._request("POST", path, {}, raw, timeout_s, holds=wait_s > 0)
 
     async def _request(

@@ -13,6 +13,7 @@ import trio
 
 from pushd.client.answers import ManyPublished, Published, decode
 from pushd.client.backoff import Backoff
+from pushd.client.encode import encode
 from pushd.client.http import Http, channel_path
 from pushd.client.problems import BadAnswer, Unreachable, error_of_code, is_transient
 from pushd.errors import PushdError
@@ -209,7 +210,7 @@ def _batches(lines: Iterable[tuple[str, Mapping[str, Any]]], most: int) -> Itera
     size = 0
     for channel, message in lines:
         given = message if message.get("id") is not None else {**message, "id": new_id()}
-        body = msgspec.json.encode({"channel": channel, **given})
+        body = encode({"channel": channel, **given})
         if bodies and (len(bodies) == most or size + len(body) >= _MOST_BATCH_BYTES):
             yield _Batch(bodies, channels)
             bodies, channels, size = [], [], 0

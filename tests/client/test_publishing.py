@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -21,6 +22,10 @@ from pushd.errors import (
 from tests.client.stores import URL, Store, client_of, problem
 
 
+class Reading(msgspec.Struct):
+    value: float
+
+
 async def test_what_is_sent() -> None:
     store = Store()
     async with client_of(store) as client:
@@ -31,6 +36,31 @@ async def test_what_is_sent() -> None:
     assert request.headers["Content-Type"] == "application/json"
     assert store.bodies() == [{"type": "chat", "sender": "bob", "data": {"text": "hi"}, "id": "i1"}]
     assert (done.seq, done.id, done.duplicate) == (1, "i1", False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [float("nan"), {"a": [1, float("inf")]}, (None, -float("inf")), Reading(float("nan"))],
+)
+async def test_nothing_is_sent_as_another_value(data: object) -> None:
+    """NaN has no JSON: it would be stored as null, and nobody would know."""
+    store = Store()
+    async with client_of(store) as client:
+        with pytest.raises(BadRequest, match="NaN"):
+            await client.publish("a", data)
+        with pytest.raises(BadRequest, match="NaN"):
+            await anext(client.publish_lines([("a", {"data": data})]))
+        assert store.requests == []
+        await client.publish("a", {"none": None, "float": 1.5})
+
+
+@pytest.mark.parametrize("kind", ["channels", "users", "groups"])
+async def test_a_name_is_not_taken_for_a_list_of_letters(kind: str) -> None:
+    store = Store()
+    async with client_of(store) as client:
+        with pytest.raises(BadRequest, match=r"\['bob'\]"):
+            await client.publish_to("x", **{kind: "bob"})  # type: ignore[arg-type]
+    assert store.requests == []
 
 
 @pytest.mark.parametrize("channel", ["user:alice", "日本", "a b", "50%", "x&y=z#", "a;b+c"])
