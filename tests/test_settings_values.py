@@ -228,7 +228,6 @@ def test_namespaces_and_keys() -> None:
     )
     got = load(environ={}).settings
     assert got.namespaces == {"news": Namespace(public=True), "rooms": Namespace()}
-    assert got.public_namespaces == {"news"}
     assert got.keys[0].sha256 == DIGEST
     assert got.keys[0].patterns == ("news", "user:*")
     assert got.has_key

@@ -22,7 +22,6 @@ TOKEN_CODE: Final = 4001
 _FINAL_CODES: Final = frozenset({TOKEN_CODE, 4003, 4009})
 # What a server may reasonably ask for; protects against a zero and against a year.
 _HEARTBEAT_RANGE_S: Final = (1.0, 300.0)
-_PING: Final = '{"type":"ping"}'
 
 
 @dataclass(slots=True)

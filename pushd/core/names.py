@@ -77,12 +77,6 @@ def check_device(device: str) -> str:
     return _check_id(device, "device id", MAX_DEVICE_BYTES)
 
 
-def check_group(group: str) -> str:
-    """Return ``group`` if ``group:`` + it names a channel, else raise BadRequest."""
-    check_channel("group:" + group)
-    return group
-
-
 def kind_of(channel: str) -> Kind:
     """The kind of a checked channel name."""
     prefix, colon, _ = channel.partition(":")

@@ -112,7 +112,3 @@ class Access:
         "Web origins whose pages may connect, exactly as browsers send them.",
         common=True,
     )
-
-    @property
-    def public_namespaces(self) -> frozenset[str]:
-        return frozenset(name for name, space in self.namespaces.items() if space.public)

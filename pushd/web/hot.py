@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pushd.core.frames import Message, Targets
+from pushd.core.frames import Message
 from pushd.core.permissions import PUBLISH, READ
 from pushd.core.positions import MAX_SEQ
 from pushd.front.bodies import AckBody, CallBody, MultiBody, ReadBody
@@ -245,5 +245,3 @@ OPERATIONS = (
         hot=True,
     ),
 )
-
-__all__ = ["MESSAGES", "OPERATIONS", "MultiPull", "Published", "Pull", "Stored", "Targets"]

@@ -12,7 +12,6 @@ from pushd.core.names import (
     Kind,
     check_channel,
     check_device,
-    check_group,
     check_user,
     inbox_owner,
     kind_of,
@@ -141,10 +140,10 @@ def test_ids(check: object, longest: int) -> None:
 
 
 def test_groups_are_checked_as_their_channel() -> None:
-    assert check_group("team") == "team"
+    assert check_channel("group:team") == "group:team"
     for bad in ("", "..", "a b", "x" * 250):
         with pytest.raises(BadRequest):
-            check_group(bad)
+            check_channel(f"group:{bad}")
 
 
 @pytest.mark.parametrize(

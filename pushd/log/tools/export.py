@@ -54,19 +54,16 @@ def _lines(
                 continue
             name, epoch = channel[:2]
             by = b"" if sender is None else b',"sender":' + _encode(sender)
-            yield (
-                b'{"channel":%b,"epoch":"%b","seq":%d,"at":%d,"id":%b,"type":%b%b,"data":%b}\n'
-                % (
-                    name,
-                    epoch.encode(),
-                    seq,
-                    at,
-                    _encode(message_id(epoch, seq, id_)),
-                    _encode(type_ or DEFAULT_TYPE),
-                    by,
-                    # Line ends stand between values only: within strings JSON does not allow them.
-                    data.translate(_SPACES),
-                )
+            yield _LINE % (
+                name,
+                epoch.encode(),
+                seq,
+                at,
+                _encode(message_id(epoch, seq, id_)),
+                _encode(type_ or DEFAULT_TYPE),
+                by,
+                # Line ends stand between values only: within strings JSON does not allow them.
+                data.translate(_SPACES),
             )
         done += len(rows)
         progress("exported", min(done, total), total)
