@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final
 
 from pushd.core.positions import MAX_SEQ
 from pushd.core.pulling import Position
@@ -14,8 +13,7 @@ from pushd.log.live import Live
 from pushd.log.marks import MarkBuffer
 from pushd.log.reader import Job
 from pushd.log.receipts import ReadReceipts, ReadUser, Receipts, UserMarks
-
-REVOCATION_KINDS: Final = ("user", "jti")
+from pushd.revocations import KINDS
 
 
 class Administration:
@@ -83,8 +81,8 @@ class Administration:
 
         Whatever was revoked under the same name before is replaced.
         """
-        if kind not in REVOCATION_KINDS:
-            raise BadRequest(f"Only {' or '.join(REVOCATION_KINDS)} can be revoked.")
+        if kind not in KINDS:
+            raise BadRequest(f"Only {' or '.join(KINDS)} can be revoked.")
         if not (math.isfinite(until_s) and 0 <= until_s <= MAX_SEQ / 1000):
             raise BadRequest("'until' must be a time in seconds since 1970.")
         self._request(Revoke(kind, _text(value), until_s, done))

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pushd.core.permissions import check_pattern
+from pushd.core.permissions import ADMIN, PUBLISH, READ, check_pattern
 from pushd.errors import BadRequest
 from pushd.settings.kinds import BadValueError, Kind, T
 
-SCOPES = ("publish", "read", "admin")
+SCOPES = (PUBLISH, READ, ADMIN)
 ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
 MIN_JWT_SECRET = 32  # bytes; RFC 7518 section 3.2 asks for as many as the hash has
 
