@@ -1,16 +1,16 @@
-"""Section 6 and the history of section 4: event streams, long-polling alone, calls over HTTP."""
+"""Section 6: event streams, long-polling alone, and over HTTP what frames do."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
-from tests.conformance.api import KEY, Answer, Api, fill
+from tests.conformance.api import KEY, Answer, Api
 from tests.support.app import running_server, until
-from tests.support.events import listening
+from tests.support.events import EventStream, listening
+from tests.support.http import request
 
 
 async def test_events_are_the_frames_of_a_socket(api: Api) -> None:
@@ -77,9 +77,75 @@ async def test_a_device_with_a_socket_names_the_session_that_it_replaces(api: Ap
         other = api.server.token("alice", device="tablet")
         async with api.stream(token=other) as events:
             await events.expect("hello")
+        named = f"/v1/events?replaces={session[::-1]}"
+        assert (await api.ask("GET", named, token=token)).code == "conflict", "another session"
         async with api.stream(f"replaces={session}", token=token) as events:
             await events.expect("hello")
-            assert (await socket.expect("bye"))["type"] == "bye"
+            bye = await socket.expect("bye")
+            assert (bye["code"], bye["reconnect"]) == (1000, False)
+            assert [each.device for each in api.server.hub.sessions.of_user("alice")] == ["phone"]
+
+
+async def test_of_which_device_a_stream_is(api: Api) -> None:
+    token = api.server.token("alice")
+    async with api.socket("/v1/ws?device=phone", token=token) as socket:
+        await socket.expect("hello")
+        answer = await api.ask("GET", "/v1/events?device=phone", token=token)
+        assert answer.code == "conflict"
+        async with api.stream("device=tablet", token=token) as events:
+            assert (await events.expect("hello")).data["device"] == "tablet"
+        async with api.stream(token=token) as events:
+            assert (await events.expect("hello")).data["device"] is None
+    assert (await api.ask("GET", "/v1/events?device=a%20b", token=token)).code == "bad_request"
+
+
+async def test_a_stream_is_told_what_a_socket_would_be(api: Api) -> None:
+    """Read marks of others, new inboxes, and that it is kicked."""
+    token = api.server.token("alice", device="tv")
+    at = await api.publish("news", 1)
+    async with api.stream("channels=news", token=token) as events:
+        hello = (await events.expect("hello")).data
+        cursor = f"{at['epoch']}.1"
+        body = {"cursor": cursor, "device": "phone"}
+        unpinned = api.server.token("alice")
+        done = await api.ask("POST", "/v1/channels/news/read", token=unpinned, body=body)
+        assert done.status == 204
+        read = (await events.expect("read")).data
+        assert read == {"type": "read", "channel": "news", "cursor": cursor}
+        await api.publish("user:alice:orders", 1)
+        subscribed = (await events.expect("subscribed")).data
+        assert set(subscribed["heads"]) == {"user:alice:orders"}
+        await api.publish("user:alice:orders", 2)
+        assert await events.hint() == ("user:alice:orders", 2)
+        path = f"/v1/sessions/{hello['session']}"
+        assert (await api.ask("DELETE", path, token=KEY)).status == 204
+        bye = (await events.expect("bye")).data
+        assert (bye["code"], bye["reconnect"]) == (4009, False)
+        with pytest.raises(EOFError):
+            await events.event()
+
+
+async def test_who_has_a_stream_is_online(api: Api) -> None:
+    body = {"to": {"users": ["alice"]}, "message": {"data": 1}}
+    async with api.stream(token=api.server.token("alice")) as events:
+        await events.expect("hello")
+        answer = await api.ask("POST", "/v1/publish", token=KEY, body=body)
+        assert answer.json["results"][0]["online"] is True
+    await until(lambda: not api.server.hub.sessions.by_user)
+    answer = await api.ask("POST", "/v1/publish", token=KEY, body=body)
+    assert answer.json["results"][0]["online"] is False
+
+
+async def test_when_a_browser_opens_its_stream_again(api: Api) -> None:
+    """After 2 s, give or take a half, so that they do not come in step."""
+    said = set()
+    for _ in range(10):
+        async with api.server.peer() as peer:
+            await peer.write(request("GET", "/v1/events", token=KEY))
+            head = await peer.answer(head=True)
+            said.add((await EventStream(peer, head).expect("hello")).retry_ms)
+    assert all(retry is not None and 1000 <= retry <= 3000 for retry in said), said
+    assert len(said) > 3
 
 
 async def test_at_shutdown_a_stream_says_bye_and_ends(api: Api) -> None:
@@ -137,6 +203,13 @@ async def test_who_only_polls_is_told_what_a_session_would_be(api: Api) -> None:
     await mark(2)
     await poll(30)
     assert answers[1].json["notices"] == [{**notice, "cursor": f"{at['epoch']}.2"}]
+    await poll(0)
+    assert answers[2].json["notices"] == [], "each is told once"
+    own = {"cursor": f"{at['epoch']}.2"}
+    done = await api.ask("POST", "/v1/channels/news/read", token=polls, body=own)
+    assert done.status == 204
+    await poll(0)
+    assert answers[3].json["notices"] == [], "it knows"
 
 
 async def test_at_shutdown_who_polls_is_told(api: Api) -> None:
@@ -154,40 +227,3 @@ async def test_at_shutdown_who_polls_is_told(api: Api) -> None:
         await until(lambda: answers)
     (notice,) = answers[0].json["notices"]
     assert (notice["type"], notice["code"]) == ("bye", 1012)
-
-
-def page(answer: Answer) -> tuple[list[Any], bool]:
-    assert answer.status == 200, answer
-    return [message["seq"] for message in answer.json["messages"]], answer.json["more"]
-
-
-async def test_history_goes_backwards_and_records_nothing(api: Api) -> None:
-    token = api.server.token("alice", device="phone")
-    epoch = await fill(api, 7)
-    assert page(await api.pull("news", token, last=3)) == ([5, 6, 7], True)
-    assert page(await api.pull("news", token, before=5, limit=3)) == ([2, 3, 4], True)
-    assert page(await api.pull("news", token, before=2, limit=3)) == ([1], False)
-    assert page(await api.pull("news", token, before=1)) == ([], False)
-    assert page(await api.pull("news", token, last=100)) == ([1, 2, 3, 4, 5, 6, 7], False)
-    assert page(await api.pull("news", token)) == ([], False), "still a first contact"
-    await api.pull("news", token, after=f"{epoch}.2")
-    await api.pull("news", token, last=3)
-    assert page(await api.pull("news", token)) == ([3, 4, 5, 6, 7], False)
-
-
-@pytest.mark.parametrize(
-    "query", ["before=0&after=0", "last=0", "last=1001", "before=x", "last=-1"]
-)
-async def test_histories_that_cannot_be(api: Api, query: str) -> None:
-    await fill(api, 1)
-    answer = await api.ask("GET", f"/v1/channels/news/messages?{query}", token=KEY)
-    assert answer.code == "bad_request"
-
-
-async def test_history_ends_at_the_window(api: Api) -> None:
-    await fill(api, 9)
-    done: list[object] = []
-    api.server.hub.log.trim("news", 5, done.append)
-    await until(lambda: done)
-    assert page(await api.pull("news", before=7, limit=10)) == ([5, 6], False)
-    assert page(await api.pull("news", last=10)) == ([5, 6, 7, 8, 9], False)

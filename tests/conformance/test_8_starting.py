@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import jwt
 import msgspec
 import pytest
 import trio
@@ -49,7 +51,7 @@ async def serving(home: Path, *options: str, **given: str) -> AsyncIterator[tupl
         assert process.stdout is not None
         said = b""
         with trio.fail_after(START_S):
-            while not READY.search(said):
+            while not READY.search(said) or ("--dev" in options and b"Ctrl-C" not in said):
                 data = await process.stdout.receive_some()
                 assert data, said
                 said += data
@@ -80,6 +82,7 @@ async def test_it_says_one_line_when_ready_and_is(tmp_path: Path) -> None:
         # One key with every scope; its data are in ./data.
         assert (await http.post("/v1/channels/news/messages", {"data": 1})).status == 201
         assert (await http.get("/v1/channels/news/messages?after=0")).status == 200
+        assert (await http.post("/v1/channels/news/trim", {"before": 1})).status == 200
         assert (tmp_path / "data" / "pushd.db").exists()
 
 
@@ -100,6 +103,25 @@ async def test_later_sources_win(tmp_path: Path) -> None:
         assert b"option" in (await http.get("/readyz")).body
     async with serving(tmp_path, "--listen", f"127.0.0.1:{ports[2]}", **keys) as (_, said):
         assert f":{ports[2]} ".encode() in said
+
+
+async def test_variables_for_the_rest(tmp_path: Path) -> None:
+    given = {
+        "PUSHD_LISTEN": "127.0.0.1:0",
+        "PUSHD_DATA": "elsewhere",
+        "PUSHD_API_KEY": KEY,
+        "PUSHD_ORIGINS": "https://a.example,https://b.example",
+    }
+    async with serving(tmp_path, **given) as (http, _):
+        assert (tmp_path / "elsewhere" / "pushd.db").exists()
+        for origin, status in (("a", 204), ("b", 204), ("c", 403)):
+            await http.write(
+                b"OPTIONS /v1/pull HTTP/1.1\r\nHost: localhost\r\n"
+                b"Origin: https://%b.example\r\n\r\n" % origin.encode()
+            )
+            assert (await http.answer()).status == status
+    said = pushctl(tmp_path, "serve", PUSHD_API_KEY=KEY, PUSHD_LISTENS="127.0.0.1:0")
+    assert (said.returncode, "PUSHD_LISTENS" in said.stderr) == (2, True)
 
 
 async def test_more_keys_with_scopes_and_hashes_in_the_file(tmp_path: Path) -> None:
@@ -140,6 +162,17 @@ async def test_a_printed_token_lets_its_user_in(tmp_path: Path) -> None:
         assert (await http.get(target.format("news") + "?device=e", token)).status == 403
 
 
+@pytest.mark.parametrize(("given", "seconds"), [((), 3600), (("--ttl", "10m"), 600)])
+def test_how_long_a_printed_token_is_good(
+    tmp_path: Path, given: tuple[str, ...], seconds: int
+) -> None:
+    said = pushctl(tmp_path, "token", "--user", "alice", *given, PUSHD_JWT_SECRET=SECRET)
+    claims = jwt.decode(said.stdout.strip(), SECRET, ["HS256"])
+    assert (claims["sub"], claims["exp"] - claims["iat"]) == ("alice", seconds)
+    assert abs(claims["iat"] - time.time()) < START_S
+    assert not {"device", "pushd"} & set(claims), "nothing that was not asked for"
+
+
 def test_without_keys_it_refuses_and_says_what_to_do(tmp_path: Path) -> None:
     said = pushctl(tmp_path, "serve", "--listen", "127.0.0.1:0")
     assert said.returncode == 2
@@ -148,12 +181,21 @@ def test_without_keys_it_refuses_and_says_what_to_do(tmp_path: Path) -> None:
 
 
 async def test_development_makes_keys_and_keeps_to_this_machine(tmp_path: Path) -> None:
-    async with serving(tmp_path, "--dev", "--listen", "127.0.0.1:0") as (http, _):
+    path = "/v1/channels/news/messages"
+    async with serving(tmp_path, "--dev", "--listen", "127.0.0.1:0") as (http, said):
         await http.write(b"GET /readyz HTTP/1.1\r\nHost: evil.example\r\n\r\n")
         assert (await http.answer()).status == 403
         assert (await http.get("/readyz")).status == 200
-    said = pushctl(tmp_path, "serve", "--dev", "--listen", "0.0.0.0:0")
-    assert said.returncode == 2
+        # What it prints is what it takes: a key with every scope, and a token of a user's.
+        key, token = (
+            re.search(rb"%b +(\S+)" % name, said)[1].decode()  # type: ignore[index]
+            for name in (b"publisher key", b"client token")
+        )
+        assert (await http.post(path, {"data": 1}, key)).status == 201
+        assert (await http.get(path + "?after=0", token)).status == 200
+        assert (await http.post("/v1/channels/news/trim", {"before": 1}, key)).status == 200
+    refused = pushctl(tmp_path, "serve", "--dev", "--listen", "0.0.0.0:0")
+    assert refused.returncode == 2
 
 
 async def test_backup_of_a_running_server_and_restore_of_a_stopped_one(tmp_path: Path) -> None:
