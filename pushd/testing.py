@@ -20,7 +20,7 @@ import trio
 
 from pushd.auth import mint_token
 from pushd.client import Client, RetryPolicy
-from pushd.client.groups import one_exception
+from pushd.client.groups import body_exception, one_exception
 from pushd.errors import BadSetting
 from pushd.front.acceptor import listen
 from pushd.hub import Hub
@@ -97,7 +97,7 @@ async def server(
         _quiet(),
         tempfile.TemporaryDirectory(prefix="pushd-") as temporary,
         listen(_HOST, port) as listener,
-        one_exception(),
+        body_exception(),
     ):
         port = listener.getsockname()[1]
         given |= {"listen": Address(_HOST, port), "data": Path(data or temporary)}
@@ -132,7 +132,7 @@ async def _run(
 ) -> None:
     """Shielded: a test that is cancelled ends the node by ``stopper``, too."""
     try:
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True), one_exception():
             async with trio.open_nursery() as services:
                 await run_node(settings, services, listener, stopper, task_status.started)
                 services.cancel_scope.cancel()

@@ -14,7 +14,7 @@ import trio
 from pushd.client.answers import ChannelItem, ChannelPage, Published, Pulled, decode
 from pushd.client.credential import Credential, TokenFunction
 from pushd.client.follow import Follow, Following, Plan
-from pushd.client.groups import one_exception
+from pushd.client.groups import body_exception
 from pushd.client.http import Http, channel_path
 from pushd.client.options import FollowOptions
 from pushd.client.publishing import LineResults, RetryPolicy, new_id, publish, publish_to
@@ -57,7 +57,7 @@ class Client:
     async def __aenter__(self) -> Client:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._http)
-            stack.enter_context(one_exception())
+            stack.enter_context(body_exception())
             self._nursery = await stack.enter_async_context(trio.open_nursery())
             self._stack = stack.pop_all()
         return self

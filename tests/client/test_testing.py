@@ -88,6 +88,14 @@ async def test_an_error_of_the_body_comes_out_alone() -> None:
             raise ZeroDivisionError
 
 
+async def test_a_group_of_the_body_comes_out_as_it_was() -> None:
+    raised = ExceptionGroup("two at once, or one", [ZeroDivisionError()])
+    with pytest.raises(ExceptionGroup) as caught:
+        async with pushd.testing.server() as node, node.client("alice"):
+            raise raised
+    assert caught.value.args == raised.args
+
+
 async def test_cancelling_the_body_ends_the_server() -> None:
     with trio.CancelScope() as scope:
         async with pushd.testing.server() as node, node.service() as service:
