@@ -14,8 +14,11 @@ def encode(value: Any) -> bytes:
     """As JSON. Raises BadRequest for NaN and infinities, TypeError for what has no JSON form."""
     raw = msgspec.json.encode(value)
     # The library writes those as null: another value than the one that was given.
-    if b"null" in raw and not _is_finite(msgspec.to_builtins(value)):
-        raise BadRequest("NaN and infinity are not JSON; send null or a string.")
+    if b"null" in raw:
+        # What is Raw is JSON already.
+        plain = msgspec.to_builtins(value, builtin_types=(msgspec.Raw,))
+        if not _is_finite(plain):
+            raise BadRequest("NaN and infinity are not JSON; send null or a string.")
     return raw
 
 
