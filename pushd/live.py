@@ -24,9 +24,10 @@ log = structlog.get_logger("pushd.sessions")
 
 
 class LiveSession(Session):
-    """One connection's session. ``ended`` once it is forgotten."""
+    """One connection's session. ``ended`` once it is forgotten. ``more``: the user has more
+    inboxes than a session may follow."""
 
-    __slots__ = ("ended", "hub")
+    __slots__ = ("ended", "hub", "more")
 
     def __init__(
         self, hub: Hub, identity: Identity, device: str | None, out: Outgoing, address: str
@@ -34,6 +35,7 @@ class LiveSession(Session):
         super().__init__(identity, device, out, address)
         self.hub = hub
         self.ended = False
+        self.more = False
 
     # -- the opening ---------------------------------------------------------------------------
 
@@ -48,8 +50,8 @@ class LiveSession(Session):
             socket.SOL_SOCKET, socket.SO_SNDBUF, hub.settings.outgoing_buffer // 2
         )
         self.rearm()
-        wanted = [*hub.sessions.own_channels(self.user), *channels]
-        good, denied = hub.sessions.allowed(self, wanted)
+        known = hub.sessions.own_channels(self.user)
+        good, denied = self._allowed(known, channels)
 
         def loaded(marks: dict[str, Marks] | PushdError) -> None:
             if isinstance(marks, PushdError):
@@ -59,7 +61,7 @@ class LiveSession(Session):
                 if not self.closing and not self.ended:
                     # An inbox may have come into being meanwhile; it has no marks yet.
                     own = hub.sessions.own_channels(self.user)
-                    new = [name for name in own if name not in wanted]
+                    new = [name for name in own if name not in known]
                     self.greet(hub.sessions.follow(self, [*good, *new], {}, marks), denied)
                     self.greeted = True
             except Exception:
@@ -72,6 +74,17 @@ class LiveSession(Session):
             loaded({})
         else:
             hub.log.load_marks(self.user, self.device, good, loaded)
+
+    def _allowed(
+        self, own: list[str], channels: list[str]
+    ) -> tuple[list[str], list[dict[str, str]]]:
+        """Inboxes come first, but there may be any number: half is left to what is asked for."""
+        half = self.hub.settings.max_channels_per_session // 2
+        good, denied = self.hub.sessions.allowed(self, [*own[:half], *channels, *own[half:]])
+        left_out = set(own)
+        told = [each for each in denied if each["channel"] not in left_out]
+        self.more = len(told) < len(denied)
+        return good, told
 
     def greet(self, heads: dict[str, dict[str, Any]], denied: list[dict[str, str]]) -> None:
         """Say hello. From this turn on hints may follow."""
@@ -88,7 +101,7 @@ class LiveSession(Session):
             "node": self.hub.node_id,
             "heads": heads,
             "denied": denied,
-            "more": False,
+            "more": self.more,
             "heartbeat_s": heartbeat_s,
             "pull": {"interval_s": self.hub.settings.pull_interval, "jitter_ms": 0},
         }

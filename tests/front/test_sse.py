@@ -82,6 +82,30 @@ async def test_own_channels_and_a_new_inbox(server: Server) -> None:
         assert await stream.hint() == ("user:alice:orders", 2)
 
 
+async def test_more_inboxes_than_a_session_may_follow(tmp_path: Path) -> None:
+    """Half is for those asked for; the rest is said to be there, and pulls bring it."""
+    async with running_server(tmp_path, max_channels_per_session=6) as server:
+        for number in range(6):
+            await server.publish(f"user:alice:{number}", 1)
+
+        def inboxes(names: str) -> set[str]:
+            return {f"user:alice:{name}" for name in names}
+
+        for asked, followed in (
+            ("news", {"all", "user:alice", "news", *inboxes("012")}),
+            ("user:alice:5", {"all", "user:alice", *inboxes("0125")}),
+        ):
+            async with listening(server, f"channels={asked}", token=server.token()) as stream:
+                hello = (await stream.expect("hello")).data
+                assert (set(hello["heads"]), hello["more"], hello["denied"]) == (followed, True, [])
+        async with listening(server, "channels=a,b,c,d,e", token=server.token("bob")) as stream:
+            hello = (await stream.expect("hello")).data
+            assert hello["denied"] == [{"channel": "e", "code": "too_large"}]
+            assert hello["more"] is False
+        answer = await server.ask("POST", "/v1/pull", token=server.token(), body={"mine": True})
+        assert len(answer.json["channels"]) == 8
+
+
 async def test_a_service_listens_to_what_it_names(server: Server) -> None:
     async with listening(server, "channels=news", token=KEY) as stream:
         hello = await stream.expect("hello")
