@@ -24,8 +24,10 @@ from tests.support.events import EventStream
 from tests.support.http import Answer, request
 from tests.support.websocket import Closed
 
-CALLERS = ("nobody", "expired", "bob", "alice", "publisher", "reader", "admin")
-KEYS = {scope: f"key-with-the-scope-{scope}" for scope in ("publish", "read", "admin")}
+CALLERS = ("nobody", "expired", "bob", "alice", "publisher", "reader", "admin", "limited")
+SCOPES = ("publish", "read", "admin")
+KEYS = {scope: f"key-with-the-scope-{scope}" for scope in SCOPES}
+LIMITED = "key-with-every-scope-for-one-channel"
 
 
 def token(user: str, seconds: int = 60, **grants: Any) -> str:
@@ -34,7 +36,10 @@ def token(user: str, seconds: int = 60, **grants: Any) -> str:
 
 
 def credential(caller: str) -> str | None:
-    """Alice may read and publish ``news``; bob, as good a user, nothing of what is asked for."""
+    """Alice may read and publish ``news``; bob, as good a user, nothing of what is asked for.
+
+    The limited key has every scope, and one pattern: ``news``.
+    """
     grants = {"subscribe": ["news"], "publish": ["news", "user:alice"]}
     return {
         "nobody": None,
@@ -44,6 +49,7 @@ def credential(caller: str) -> str | None:
         "publisher": KEYS["publish"],
         "reader": KEYS["read"],
         "admin": KEYS["admin"],
+        "limited": LIMITED,
     }[caller]
 
 
@@ -62,10 +68,10 @@ class Route:
         return f"{self.method} {self.template or self.path}"
 
 
-OPEN = "200 200 200 200 200 200 200"
-USERS_OWN = "401 401 403 200 403 200 403"  # who may read news
-LISTS = "401 401 403 403 403 200 200"
-ADMINS = "401 401 403 403 403 403 200"
+OPEN = "200 200 200 200 200 200 200 200"
+LISTS = "401 401 403 403 403 200 200 200"  # a limited key sees less of them
+OTHERS = "401 401 403 403 403 200 200 403"  # of what is not news
+ADMINS = "401 401 403 403 403 403 200 403"
 MESSAGE = {"data": 1}
 REVOKED = {"user": "dora", "until": int(time.time() * 1000) + 600_000}
 CURSORS = {"cursors": {"news": "0"}}
@@ -82,28 +88,28 @@ ROUTES = [
     Route("GET", "/metrics", OPEN),  # asked from this machine
     Route("GET", "/metrics", LISTS, headers={"X-Forwarded-For": "192.0.2.1"}),
     # Publishing
-    Route("POST", "/v1/channels/news/messages", "401 401 403 201 201 403 403", MESSAGE),
-    Route("POST", "/v1/channels/user:alice/messages", "401 401 403 201 201 403 403", MESSAGE),
-    Route("POST", "/v1/channels/other/messages", "401 401 403 403 201 403 403", MESSAGE),
-    Route("POST", "/v1/channels/all/messages", "401 401 403 403 201 403 403", MESSAGE),
-    Route("POST", "/v1/channels/$control/messages", "401 401 403 403 403 403 403", MESSAGE),
-    Route("POST", "/v1/publish", "401 401 403 200 200 403 403",
+    Route("POST", "/v1/channels/news/messages", "401 401 403 201 201 403 403 201", MESSAGE),
+    Route("POST", "/v1/channels/user:alice/messages", "401 401 403 201 201 403 403 403", MESSAGE),
+    Route("POST", "/v1/channels/other/messages", "401 401 403 403 201 403 403 403", MESSAGE),
+    Route("POST", "/v1/channels/all/messages", "401 401 403 403 201 403 403 403", MESSAGE),
+    Route("POST", "/v1/channels/$control/messages", "401 401 403 403 403 403 403 403", MESSAGE),
+    Route("POST", "/v1/publish", "401 401 403 200 200 403 403 200",
           {"to": {"channels": ["news"]}, "message": MESSAGE}),
-    Route("POST", "/v1/publish", "401 401 403 403 200 403 403",
+    Route("POST", "/v1/publish", "401 401 403 403 200 403 403 403",
           {"to": {"channels": ["news"], "all": True}, "message": MESSAGE}),
     # Pulling
-    Route("GET", "/v1/channels/news/messages?after=0", USERS_OWN),
-    Route("GET", "/v1/channels/news/messages?last=1", USERS_OWN),
-    Route("GET", "/v1/channels/user:alice/messages?after=0", USERS_OWN),
-    Route("GET", "/v1/channels/all/messages?after=0", "401 401 200 200 403 200 403"),
-    Route("GET", "/v1/channels/open/messages?after=0", "401 401 200 200 403 200 403"),
-    Route("GET", "/v1/channels/other/messages?after=0", "401 401 403 403 403 200 403"),
-    Route("GET", "/v1/channels/group:g/messages?after=0", "401 401 403 403 403 200 403"),
-    Route("GET", "/v1/channels/$control/messages?after=0", "401 401 403 403 403 403 200"),
-    Route("GET", "/v1/channels/session:x/messages?after=0", "401 401 403 403 403 403 403"),
-    Route("POST", "/v1/ack", "401 401 403 204 403 204 403", CURSORS),
-    Route("POST", "/v1/channels/news/read", "401 401 403 204 403 400 403", {"cursor": "0"}),
-    Route("POST", "/v1/call", "401 401 404 404 404 404 404", {"name": "X"}),
+    Route("GET", "/v1/channels/news/messages?after=0", "401 401 403 200 403 200 403 200"),
+    Route("GET", "/v1/channels/news/messages?last=1", "401 401 403 200 403 200 403 200"),
+    Route("GET", "/v1/channels/user:alice/messages?after=0", "401 401 403 200 403 200 403 403"),
+    Route("GET", "/v1/channels/all/messages?after=0", "401 401 200 200 403 200 403 403"),
+    Route("GET", "/v1/channels/open/messages?after=0", "401 401 200 200 403 200 403 403"),
+    Route("GET", "/v1/channels/other/messages?after=0", "401 401 403 403 403 200 403 403"),
+    Route("GET", "/v1/channels/group:g/messages?after=0", "401 401 403 403 403 200 403 403"),
+    Route("GET", "/v1/channels/$control/messages?after=0", "401 401 403 403 403 403 200 403"),
+    Route("GET", "/v1/channels/session:x/messages?after=0", "401 401 403 403 403 403 403 403"),
+    Route("POST", "/v1/ack", "401 401 403 204 403 204 403 204", CURSORS),
+    Route("POST", "/v1/channels/news/read", "401 401 403 204 403 400 403 400", {"cursor": "0"}),
+    Route("POST", "/v1/call", "401 401 404 404 404 404 404 404", {"name": "X"}),
     # Operations
     Route("GET", "/v1/stats", LISTS),
     Route("GET", "/v1/nodes", LISTS),
@@ -111,19 +117,26 @@ ROUTES = [
     Route("GET", "/v1/channels/news", LISTS),
     Route("GET", "/v1/sessions", LISTS),
     Route("GET", "/v1/users", LISTS),
-    Route("GET", "/v1/users/alice", LISTS),
+    Route("GET", "/v1/users/alice", OTHERS),
     Route("GET", "/v1/channels/news/receipts?seq=1", LISTS),
-    Route("DELETE", "/v1/channels/news", "401 401 403 403 403 403 204"),
-    Route("POST", "/v1/channels/news/trim", ADMINS, {"before": 1}),
-    Route("DELETE", "/v1/channels/news/messages/{seq}", "401 401 403 403 403 403 204"),
-    Route("DELETE", "/v1/sessions/{session}", "401 401 403 403 403 403 204"),
+    Route("GET", "/v1/sessions?user=alice", OTHERS),
+    Route("GET", "/v1/channels/user:alice", OTHERS),
+    Route("GET", "/v1/channels/user:alice/receipts", OTHERS),
+    Route("DELETE", "/v1/channels/user:alice", "401 401 403 403 403 403 204 403"),
+    Route("POST", "/v1/channels/user:alice/trim", ADMINS, {"before": 1}),
+    Route("DELETE", "/v1/channels/user:alice/messages/1", "401 401 403 403 403 403 204 403"),
+    Route("DELETE", "/v1/channels/news", "401 401 403 403 403 403 204 204"),
+    Route("POST", "/v1/channels/news/trim", "401 401 403 403 403 403 200 200", {"before": 1}),
+    Route("DELETE", "/v1/channels/news/messages/{seq}", "401 401 403 403 403 403 204 204"),
+    # The session is carl's.
+    Route("DELETE", "/v1/sessions/{session}", "401 401 403 403 403 403 204 404"),
     Route("DELETE", "/v1/users/carl/sessions", ADMINS),
     Route("DELETE", "/v1/users/carl", ADMINS),
     Route("POST", "/v1/heartbeat/check", ADMINS),
     Route("GET", "/v1/revocations", ADMINS),
-    Route("POST", "/v1/revocations", "401 401 403 403 403 403 201", REVOKED),
+    Route("POST", "/v1/revocations", "401 401 403 403 403 403 201 403", REVOKED),
     # It finds none, but may look.
-    Route("DELETE", "/v1/revocations?user=dora", "401 401 403 403 403 403 404"),
+    Route("DELETE", "/v1/revocations?user=dora", "401 401 403 403 403 403 404 403"),
 ]
 # fmt: on
 
@@ -134,8 +147,9 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         ApiKeyTable(scope, hashlib.sha256(key.encode()).hexdigest(), (scope,))
         for scope, key in KEYS.items()
     )
+    limited = ApiKeyTable("one", hashlib.sha256(LIMITED.encode()).hexdigest(), SCOPES, ("news",))
     async with running_server(
-        tmp_path, keys=keys, namespaces={"open": Namespace(public=True)}
+        tmp_path, keys=(*keys, limited), namespaces={"open": Namespace(public=True)}
     ) as it:
         yield it
 
@@ -145,6 +159,7 @@ async def test_a_route(server: Server, route: Route) -> None:
     statuses = []
     for caller in CALLERS:
         stored = await server.publish("news", 1)
+        await server.publish("user:alice", 1)
         async with server.socket(token=token("carl")) as socket:
             session = (await socket.expect("hello"))["session"]
             path = route.path.format(session=session, seq=stored["seq"])
@@ -203,10 +218,10 @@ async def of_hello(server: Server, caller: str) -> str:
 
 GONE = "unauthorized token_expired"
 MIXED = {
-    first_line: f"{GONE} forbidden stored stored forbidden forbidden",
-    of_many: f"{GONE} forbidden pulled forbidden pulled forbidden",
-    of_events: f"{GONE} forbidden follows forbidden follows forbidden",
-    of_hello: f"{GONE} forbidden follows forbidden follows forbidden",
+    first_line: f"{GONE} forbidden stored stored forbidden forbidden stored",
+    of_many: f"{GONE} forbidden pulled forbidden pulled forbidden pulled",
+    of_events: f"{GONE} forbidden follows forbidden follows forbidden follows",
+    of_hello: f"{GONE} forbidden follows forbidden follows forbidden follows",
 }
 
 
@@ -219,33 +234,36 @@ async def test_a_route_with_rights_within(server: Server, ask: Any) -> None:
 
 # What comes back first. Nobody and the expired never get so far: their session ends.
 FRAMES: list[tuple[dict[str, Any], str]] = [
-    ({"type": "ping"}, "pong pong pong pong pong"),
+    ({"type": "ping"}, "pong pong pong pong pong pong"),
     (
         {"type": "subscribe", "channels": {"news": "0"}},
-        "forbidden follows forbidden follows forbidden",
+        "forbidden follows forbidden follows forbidden follows",
     ),
     (
         {"type": "unsubscribe", "channels": ["news"]},
-        "unsubscribed unsubscribed unsubscribed unsubscribed unsubscribed",
+        "unsubscribed unsubscribed unsubscribed unsubscribed unsubscribed unsubscribed",
     ),
-    ({"type": "ack", "cursors": {"news": "0"}}, "forbidden pong forbidden pong forbidden"),
+    ({"type": "ack", "cursors": {"news": "0"}}, "forbidden pong forbidden pong forbidden pong"),
     (
         {"type": "read", "channel": "news", "cursor": "0"},
-        "forbidden pong forbidden bad_request forbidden",
+        "forbidden pong forbidden bad_request forbidden bad_request",
     ),
     (
         {"type": "publish", "id": "p", "to": {"channels": ["news"]}, "message": MESSAGE},
-        "forbidden published published forbidden forbidden",
+        "forbidden published published forbidden forbidden published",
     ),
     (
         {"type": "publish", "id": "p", "to": {"all": True}, "message": MESSAGE},
-        "forbidden forbidden published forbidden forbidden",
+        "forbidden forbidden published forbidden forbidden forbidden",
     ),
     (
         {"type": "call", "id": "c", "name": "X"},
-        "no_handler no_handler no_handler no_handler no_handler",
+        "no_handler no_handler no_handler no_handler no_handler no_handler",
     ),
-    ({"type": "auth", "token": "t"}, "bad_request bad_request bad_request bad_request bad_request"),
+    (
+        {"type": "auth", "token": "t"},
+        "bad_request bad_request bad_request bad_request bad_request bad_request",
+    ),
 ]
 
 
@@ -293,6 +311,43 @@ async def test_whom_a_refresh_is_for(server: Server, caller: str) -> None:
         "alice": None,
     }.get(caller, "forbidden")
     assert answer.get("code") == expected
+
+
+async def test_what_a_limited_key_sees_of_the_lists(server: Server) -> None:
+    for channel in ("news", "other", "user:alice"):
+        await server.publish(channel, 1)
+
+    async def items(path: str, key: str) -> list[Any]:
+        answer = await server.ask("GET", path, token=key)
+        assert answer.status == 200, answer
+        found: list[Any] = answer.json["items"]
+        return found
+
+    async with (
+        server.socket("/v1/ws?channels=news", token=token("alice", subscribe=["news"])) as alice,
+        server.socket("/v1/ws?channels=news,other", token=KEYS["read"]) as service,
+    ):
+        for socket in (alice, service):
+            await socket.expect("hello")
+        whole, part = KEYS["admin"], LIMITED
+        names = [each["channel"] for each in await items("/v1/channels", whole)]
+        assert {"news", "other", "user:alice"} <= set(names)
+        assert [each["channel"] for each in await items("/v1/channels", part)] == ["news"]
+        assert [each["user"] for each in await items("/v1/users", whole)] == ["alice"]
+        assert await items("/v1/users", part) == []
+        assert len(await items("/v1/sessions", whole)) == 2
+        assert await items("/v1/sessions", part) == []
+
+
+async def test_what_a_publish_key_may_send_before_it_is_known(server: Server) -> None:
+    """Large bodies are read from those only who have a good credential: nobody's is refused."""
+    body = b'{"to":{"channels":["news"]},"message":{"data":1}}'.ljust(500_000)
+    for caller, status in (("nobody", 401), ("expired", 401), ("publisher", 200)):
+        head = {"Content-Type": "application/json", "Expect": "100-continue"}
+        answer = await server.ask(
+            "POST", "/v1/publish", token=credential(caller), body=body, headers=head
+        )
+        assert answer.status == (100 if status == 200 else status), caller
 
 
 def test_the_table_is_complete() -> None:
