@@ -20,7 +20,7 @@ METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OP
 SINGLE = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"origin", b"upgrade"}
 )
-_TARGET = re.compile(rb"/[\x21-\x7e]*").fullmatch
+is_target = re.compile(rb"/[\x21-\x7e]*").fullmatch  # a path, in visible ASCII
 MAX_LENGTH_DIGITS = 15
 # The ways that anybody writes it: the reader looks for these words before it parses.
 CHUNKED = frozenset({b"chunked", b"Chunked", b"CHUNKED"})
@@ -77,7 +77,7 @@ def check_head(request: Request, parser: httptools.HttpRequestParser) -> None:
         raise BadRequest("This method is not served here.")
     if version not in ("1.1", "1.0"):
         raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are served here.")
-    if not _TARGET(request.target):
+    if not is_target(request.target):
         raise BadRequest("The request target must be a path, in visible ASCII.")
     if version == "1.1" and not request.headers.get(b"host"):
         raise BadRequest("The Host header is missing.")

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 
-from pushd.front.request import Request
+from pushd.front.heads import Request, is_target
 
 _AFTER_TARGET = b" HTTP/1.1\r\n"
 _END = b"\r\n\r\n"
-_TARGET = re.compile(rb"/[\x21-\x7e]*").fullmatch
 _LENGTH = re.compile(rb"\r\ncontent-length: ([0-9]+)\r\n", re.IGNORECASE)
 _START = {b"GET": b"GET ", b"POST": b"POST "}
 _UNFIT = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
@@ -78,7 +77,7 @@ class Repeats:
 
     def _again(self, target: bytes, body: bytes) -> Request | None:
         # No blank or line end can hide in a target, so what was compared began where one ends.
-        if len(target) > MAX_TARGET or _TARGET(target) is None:
+        if len(target) > MAX_TARGET or is_target(target) is None:
             return None
         assert self._request is not None
         return self._request.again(target, body)
