@@ -10,7 +10,7 @@ from pushd.core.frames import null_data
 from pushd.core.jsoncheck import check_json
 from pushd.errors import BadRequest
 
-DEFAULT_LIMIT = 100
+DEFAULT_LIMIT = 100  # messages of one answer, per channel
 
 T = TypeVar("T")
 

@@ -11,10 +11,9 @@ from pushd.core.permissions import Identity
 from pushd.core.positions import HEAD, START, Cursor, parse_cursor
 from pushd.core.pulling import parse_count, parse_seq, parse_wait
 from pushd.errors import Forbidden, PushdError
+from pushd.front.bodies import DEFAULT_LIMIT
 from pushd.front.connection import HttpConnection
 from pushd.log import Marks
-
-DEFAULT_LIMIT = 100
 
 
 class Ask(NamedTuple):

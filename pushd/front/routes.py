@@ -15,6 +15,7 @@ from pushd.core.names import check_channel
 from pushd.core.permissions import Identity
 from pushd.core.responses import head_of
 from pushd.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, NotReady
+from pushd.front.bodies import DEFAULT_LIMIT
 from pushd.front.caller import bearer
 from pushd.front.connection import Engine, HttpConnection
 from pushd.front.greetings import Greetings
@@ -22,7 +23,7 @@ from pushd.front.history import History
 from pushd.front.marks import call, read
 from pushd.front.multipull import ack, multi_pull
 from pushd.front.publishes import content_type, publish_many, publish_one
-from pushd.front.pulls import DEFAULT_LIMIT, SinglePull, parse_ask
+from pushd.front.pulls import SinglePull, parse_ask
 from pushd.front.query import decode_part, parse_query
 from pushd.front.request import Request, RequestLimits, RequestReader
 from pushd.hub import Hub

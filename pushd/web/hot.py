@@ -12,7 +12,7 @@ import msgspec
 from pushd.core.frames import Message
 from pushd.core.permissions import PUBLISH, READ
 from pushd.core.positions import MAX_SEQ
-from pushd.front.bodies import AckBody, CallBody, MultiBody, ReadBody
+from pushd.front.bodies import DEFAULT_LIMIT, AckBody, CallBody, MultiBody, ReadBody
 from pushd.publish import Fanned
 from pushd.web.operation import NDJSON, Answer, Body, Operation
 from pushd.web.params import CHANNEL, DEVICE, query, text, whole
@@ -82,7 +82,7 @@ _AFTER = query(
     "after", text(32), "The cursor: 0 from the start, head from now on, or a next.", example="0"
 )
 _WAIT = query("wait", _NUMBER, "Seconds to wait for something newer.", example="25")
-_LIMIT = query("limit", whole(1, 1000, 100), "Messages of one answer.")
+_LIMIT = query("limit", whole(1, 1000, DEFAULT_LIMIT), "Messages of one answer.")
 _ATLEAST = query("atleast", whole(0, MAX_SEQ), "The seq of the hint that caused the pull.")
 _BEFORE = query("before", whole(1, MAX_SEQ), "History: the messages before this seq.")
 _LAST = query("last", whole(1, 1000), "History: the newest so many.")
