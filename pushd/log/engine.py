@@ -44,7 +44,12 @@ class Engine:
         self.writer = Writer(
             opened, directory, options, marks, lambda outcome: self._post(stored, outcome)
         )
-        self.reader = Reader(opened.reader, lambda answers: self._post(answered, answers))
+
+        def taken(answers: list[tuple[Done, object]]) -> None:
+            self.reader.ahead.release()
+            answered(answers)
+
+        self.reader = Reader(opened.reader, lambda answers: self._post(taken, answers))
         self._threads = [
             threading.Thread(target=self._write, name="pushd log writer", daemon=True),
             threading.Thread(target=self.reader.run, name="pushd log reader", daemon=True),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import sqlite3
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -18,10 +20,14 @@ from pushd.log.requests import MissingMessages
 
 _logger = structlog.get_logger("pushd.log")
 
-# Handed to the loop at once: so many answers, or messages in them. More would make the first
-# wait for the last.
+# Handed to the loop at once: so many answers, or messages or bytes in them. More would make the
+# first wait for the last, and whoever else is on the loop for all of them.
 _ANSWERS: Final = 32
 _MESSAGES_AT_ONCE: Final = 200
+_BYTES_AT_ONCE: Final = 1 << 20
+# So often, before the loop has taken what was handed to it: what it finds, it does in one turn.
+AHEAD: Final = 2
+_LOOP_S: Final = 1.0  # for it to do so
 
 _MESSAGES: Final = (
     "SELECT seq, at, type, sender, id, data FROM messages"
@@ -121,6 +127,36 @@ def _found(rows: sqlite3.Cursor) -> dict[int, Cursor]:
     return {channel_id: Cursor(epoch, seq) for channel_id, epoch, seq in rows.fetchall()}
 
 
+class Turns:
+    """Jobs that wait. Those for messages of one channel stand in line, and the lines take turns:
+    whoever reads a channel again and again keeps nobody waiting who asks for anything else.
+    """
+
+    __slots__ = ("_lines",)
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[int, deque[Job]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, job: Job) -> None:
+        of = getattr(job, "log_id", 0)
+        line = self._lines.get(of)
+        if line is None:
+            line = self._lines[of] = deque()
+        line.append(job)
+
+    def next(self) -> Job | None:
+        if not self._lines:
+            return None
+        of, line = self._lines.popitem(last=False)
+        job = line.popleft()
+        if line:
+            self._lines[of] = line
+        return job
+
+
 class Reader:
     """``run`` on a thread of its own, until None comes. ``post`` hands answers to the loop."""
 
@@ -128,28 +164,46 @@ class Reader:
         self, connection: sqlite3.Connection, post: Callable[[list[tuple[Done, object]]], None]
     ) -> None:
         self.queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self.ahead = threading.Semaphore(AHEAD)  # released by the loop for what it has taken
         self._connection = connection
         self._post = post
+        self._waiting = Turns()
+        self._ended = False
 
     def run(self) -> None:
-        get = self.queue.get
-        job = get()
-        while job is not None:
+        waiting = self._waiting
+        while self._take_in(block=not waiting):
+            self.ahead.acquire(timeout=_LOOP_S)
             answers: list[tuple[Done, object]] = []
-            messages = 0
-            try:
-                while job is not None:
-                    answer = self._answer(job)
-                    answers.append((job.done, answer))
-                    messages += len(answer) if isinstance(answer, list) else 0
-                    if len(answers) >= _ANSWERS or messages >= _MESSAGES_AT_ONCE:
-                        break
-                    job = get(False)
-            except queue.Empty:
-                pass
+            messages = size = 0
+            while (job := waiting.next()) is not None:
+                answer = self._answer(job)
+                answers.append((job.done, answer))
+                if isinstance(answer, list):
+                    messages += len(answer)
+                    size += sum(map(len, answer))
+                if (
+                    len(answers) >= _ANSWERS
+                    or messages >= _MESSAGES_AT_ONCE
+                    or size >= _BYTES_AT_ONCE
+                ):
+                    break
+                self._take_in(block=False)
             self._post(answers)
-            if job is not None:
-                job = get()
+
+    def _take_in(self, *, block: bool) -> bool:
+        """What has come, and what comes next if ``block``. Whether there is anything to do."""
+        try:
+            while not self._ended:
+                job = self.queue.get(block)
+                block = False
+                if job is None:
+                    self._ended = True
+                else:
+                    self._waiting.add(job)
+        except queue.Empty:
+            pass
+        return bool(self._waiting)
 
     def _answer(self, job: Job) -> object:
         try:
