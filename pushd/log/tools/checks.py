@@ -75,6 +75,7 @@ def of_sqlite(connection: sqlite3.Connection, say: Say, *, quick: bool) -> None:
 
 
 def of_channels(connection: sqlite3.Connection, say: Say, progress: Callable[[int], None]) -> None:
+    """Each has what is between its first and its head, and nothing that was not given out."""
     last_epoch = meta(connection, "last_epoch") or ""
     last_id = number(connection, _LAST_ID)
     for done, row in enumerate(connection.execute(_LIVE)):
@@ -119,7 +120,7 @@ def _messages(
         return
     retained = number(connection, _RETAINED, log_id, first, head)
     if retained != head - first + 1:
-        hole = number_of_hole(connection, log_id, first, head)
+        hole = _first_hole(connection, log_id, first, head)
         yield f"{head - first + 1 - retained} of {first}…{head} are missing, the first is {hole}"
     if beyond := number(connection, _BEYOND, log_id, head):
         yield f"a message {beyond} lies beyond its head {head}"
@@ -134,10 +135,10 @@ def _messages(
             yield "its newest message is later than its time"
 
 
-def number_of_hole(connection: sqlite3.Connection, log_id: int, first: int, head: int) -> int:
+def _first_hole(connection: sqlite3.Connection, log_id: int, first: int, head: int) -> int:
     """The first seq that is missing."""
-    sql = {"log_id": log_id, "first": first, "head": head}
-    (found,) = connection.execute(_HOLE, sql).fetchone()
+    window = {"log_id": log_id, "first": first, "head": head}
+    (found,) = connection.execute(_HOLE, window).fetchone()
     return int(found or 0)
 
 
@@ -151,6 +152,7 @@ def of_orphans(connection: sqlite3.Connection, say: Say) -> None:
 
 
 def of_marks(connection: sqlite3.Connection, say: Say) -> None:
+    """Marks belong to channels, and are not ahead of them."""
     for table, words in _MARKS.items():
         if count := number(connection, _MARKS_OF_NOBODY.format(table=table)):
             say(f"{count} {words} belong to no channel")
@@ -179,6 +181,7 @@ def of_ids(connection: sqlite3.Connection, say: Say, progress: Callable[[int], N
 
 
 def of_content(connection: sqlite3.Connection, content: Content, say: Say) -> None:
+    """Messages are JSON, and a channel counts the bytes that it has."""
     named = dict(connection.execute("SELECT log_id, name FROM channels WHERE log_id IS NOT NULL"))
     for log_id, seq in content.bad:
         say(f"channel {named.get(log_id, '(deleted)')}: message {seq} is not JSON")
