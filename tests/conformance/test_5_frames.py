@@ -90,6 +90,15 @@ async def test_who_has_read_is_told_nothing(api: Api) -> None:
         await socket.send(frame)
         assert await other.expect("read") == frame
         await silent(socket)
+        # A mark only rises, and so does what is told of it.
+        await api.publish("news", 2)
+        await socket.send({**frame, "cursor": f"{at['epoch']}.2"})
+        assert (await other.expect("read"))["cursor"] == f"{at['epoch']}.2"
+        await socket.send(frame)
+        await socket.send({"type": "subscribe", "channels": {"news": "0"}})
+        head = (await socket.expect("subscribed"))["heads"]["news"]
+        assert head["read"] == f"{at['epoch']}.2"
+        await silent(other)
 
 
 async def test_publishing_over_the_socket(api: Api) -> None:

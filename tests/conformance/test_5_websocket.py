@@ -165,6 +165,20 @@ async def test_a_session_follows_128_channels_its_own_included(api: Api) -> None
         assert set((await socket.expect("subscribed"))["heads"]) == {"more"}
 
 
+async def test_more_inboxes_than_a_session_follows(api: Api) -> None:
+    """Hello says that there are more; half of the session is left for what is asked for."""
+    lines = b"".join(b'{"channel":"user:alice:%d","data":1}\n' % number for number in range(130))
+    kind = {"Content-Type": "application/x-ndjson"}
+    await api.ask("POST", "/v1/publish", token=KEY, body=lines, headers=kind)
+    asked = [f"c{number}" for number in range(64)]
+    target = f"/v1/ws?channels={','.join(asked)}"
+    async with api.socket(target, token=api.server.token("alice")) as socket:
+        hello = await hello_of(socket)
+    assert (hello["more"], hello["denied"]) == (True, [])
+    assert {"all", "user:alice", "user:alice:0", *asked} <= set(hello["heads"])
+    assert len(hello["heads"]) == 128
+
+
 async def test_a_new_inbox_is_followed_unasked(api: Api) -> None:
     token = api.server.token("alice")
     async with api.socket(token=token) as socket, api.socket(token=token) as other:

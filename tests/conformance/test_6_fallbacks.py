@@ -11,6 +11,7 @@ from tests.conformance.api import KEY, Answer, Api
 from tests.support.app import running_server, until
 from tests.support.events import EventStream, listening
 from tests.support.http import request
+from tests.support.websocket import Closed
 
 
 async def test_events_are_the_frames_of_a_socket(api: Api) -> None:
@@ -83,7 +84,9 @@ async def test_a_device_with_a_socket_names_the_session_that_it_replaces(api: Ap
             await events.expect("hello")
             bye = await socket.expect("bye")
             assert (bye["code"], bye["reconnect"]) == (1000, False)
-            assert [each.device for each in api.server.hub.sessions.of_user("alice")] == ["phone"]
+            with pytest.raises(Closed) as end:
+                await socket.message()
+            assert end.value.code == 1000
 
 
 async def test_of_which_device_a_stream_is(api: Api) -> None:
