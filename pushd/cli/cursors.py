@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from pushd.client.credential import claims_of
 from pushd.core.positions import parse_cursor
 from pushd.errors import BadRequest, BadSetting
 
@@ -86,16 +85,9 @@ class CursorStore:
 
 def identity_of(credential: str) -> str:
     """The user of a token, so that a new token goes on where the old one was; else a hash."""
-    parts = credential.split(".")
-    if len(parts) == 3:
-        try:
-            claims = msgspec.json.decode(
-                base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-            )
-        except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
-            claims = None
-        if isinstance(claims, dict) and isinstance(claims.get("sub"), str):
-            return f"user {claims['sub']}"
+    user = claims_of(credential).get("sub")
+    if isinstance(user, str):
+        return f"user {user}"
     return "key " + hashlib.sha256(credential.encode()).hexdigest()
 
 

@@ -125,14 +125,19 @@ def check_credential(text: str) -> str:
 
 def expiry_of(token: str) -> float | None:
     """``exp`` of a JWT in Unix seconds, unverified; None when it has none or is no JWT."""
+    exp = claims_of(token).get("exp")
+    return float(exp) if isinstance(exp, int | float) else None
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """What a JWT claims, unverified; nothing for what is none."""
     parts = token.split(".")
     if len(parts) != 3:
-        return None
+        return {}
     try:
-        claims: Any = msgspec.json.decode(
+        claims = msgspec.json.decode(
             base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
         )
     except (binascii.Error, ValueError, msgspec.DecodeError, RecursionError):
-        return None
-    exp = claims.get("exp") if isinstance(claims, dict) else None
-    return float(exp) if isinstance(exp, int | float) else None
+        return {}
+    return claims if isinstance(claims, dict) else {}
