@@ -207,11 +207,7 @@ class Sessions:
 
         Not of a mark below the one that is recorded: what they know only rises, too.
         """
-        try:
-            cursor = self._checked(identity, channel, text, now)
-        except PushdError as error:
-            error.extra = {"channel": channel, **error.extra}
-            raise
+        cursor = self._checked(identity, channel, text, now)
         user = identity.user
         if user is None:
             raise BadRequest("Read marks belong to users; a service has none.")
@@ -230,10 +226,17 @@ class Sessions:
         self._log.load_marks(user, None, [channel], recorded)
 
     def _checked(self, identity: Identity, channel: str, text: str, now: float) -> Cursor:
-        """A cursor that names a position of the channel as it is. Raises Reset, Forbidden."""
-        self._access.check_read(identity, check_channel(channel), now)
-        cursor = parse_cursor(text, allow_head=False)
-        if cursor == START:
-            return cursor
-        at = self._places.of(channel)
-        return Cursor(at.epoch, self._places.after(channel, cursor, at))
+        """A cursor that names a position of the channel as it is.
+
+        Raises Reset, Forbidden, BadRequest, which name the channel.
+        """
+        try:
+            self._access.check_read(identity, check_channel(channel), now)
+            cursor = parse_cursor(text, allow_head=False)
+            if cursor == START:
+                return cursor
+            at = self._places.of(channel)
+            return Cursor(at.epoch, self._places.after(channel, cursor, at))
+        except PushdError as error:
+            error.extra = {"channel": channel, **error.extra}
+            raise

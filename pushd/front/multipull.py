@@ -183,7 +183,6 @@ def ack(connection: HttpConnection, request: Request) -> None:
         raise TooLarge(f"At most {hub.settings.max_cursors} cursors at once.")
     device = device_of(identity, check_device(body.device) if body.device is not None else None)
     refused = hub.sessions.ack(identity, device, body.cursors, time.time())
-    for channel, error in refused.items():
-        error.extra = {"channel": channel, **error.extra}
+    for error in refused.values():
         raise error
     connection.respond(hub.responses.make(204, b""))

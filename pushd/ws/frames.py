@@ -102,8 +102,7 @@ class FrameHandlers:
         refused = session.hub.sessions.ack(
             session.identity, session.device, asked.cursors, time.time()
         )
-        for channel, error in refused.items():
-            error.extra = {"channel": channel, **error.extra}
+        for error in refused.values():
             session.send(error_frame(error))
 
     def _read(self, asked: Read) -> None:
