@@ -56,7 +56,7 @@ def shown_time(at_ms: int) -> str:
 class Meter:
     """How far it is: on a terminal one line that changes, elsewhere a line every few seconds.
 
-    On standard error; call it with what is done, how far, of how much.
+    On standard error; call it with what is done, how far, of how much (0: nobody knows).
     """
 
     def __init__(self) -> None:
@@ -69,9 +69,7 @@ class Meter:
         if now < self._next:
             return
         self._next = now + (0.1 if self._live else _EVERY_S)
-        bytes_ = what in ("copied", "hashed")
-        of = f"{shown_size(done)} of {shown_size(total)}" if bytes_ else f"{done} of {total}"
-        text = f"{what}: {of} ({100 * done // total if total else 100} %)"
+        text = f"{what}: {_shown(what, done, total)}"
         if self._live:
             click.echo(f"\r{text:<{_WIDTH}}", err=True, nl=False)
             self._shown = True
@@ -83,3 +81,11 @@ class Meter:
         if self._shown:
             click.echo(f"\r{'':<{_WIDTH}}\r", err=True, nl=False)
             self._shown = False
+
+
+def _shown(what: str, done: int, total: int) -> str:
+    if not total:
+        return str(done)
+    in_bytes = what in ("copied", "hashed", "imported")
+    of = f"{shown_size(done)} of {shown_size(total)}" if in_bytes else f"{done} of {total}"
+    return f"{of} ({100 * done // total} %)"

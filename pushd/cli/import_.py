@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import click
 import msgspec
@@ -18,6 +22,7 @@ from pushd.errors import BadRequest, PushdError
 
 _SHOWN: Final = 5
 _GIVE_UP_S: Final = 60.0
+_CURE: Final = "Correct the line; 'pushctl export --help' shows the form. What is stored stays."
 
 
 class Line(msgspec.Struct):
@@ -68,46 +73,87 @@ def command(connection: Connection, file: Path, batch: int, as_json: bool) -> No
     Example:
       pushctl import messages.ndjson --url http://127.0.0.1:8080
     """
-    summary, meter = Summary(), Meter()
+    work = _Import(file)
 
     async def main() -> None:
-        policy = RetryPolicy(_GIVE_UP_S, on_retry=lambda error, _: say_retry(error, _GIVE_UP_S))
+        policy = RetryPolicy(_GIVE_UP_S, on_retry=work.trouble)
         async with Client(connection.url, connection.credential, retries=policy) as client:
-            lines = ((line.channel, line.message()) for line in _read(file))
-            async for result in client.publish_lines(lines, batch=batch):
-                _count(result, summary)
-                meter("imported", result.line + 1, 0)
+            async for result in client.publish_lines(work.lines(), batch=batch):
+                work.count(result)
 
     try:
         run(main)
     except (PushdError, SystemExit):
-        click.echo(f"stopped: {summary}. The same command goes on there.", err=True)
+        work.meter.clear()
+        click.echo(f"stopped: {work.summary}. The same command goes on there.", err=True)
         raise
     finally:
-        meter.clear()
+        work.meter.clear()
+    summary = work.summary
     click.echo(msgspec.json.encode(asdict(summary)) if as_json else str(summary))
     if summary.refused:
         sys.exit(1)
 
 
-def _read(file: Path) -> Iterator[Line]:
-    decode = msgspec.json.Decoder(Line).decode
-    with click.open_file(str(file), "rb") as stream:
-        for number, raw in enumerate(stream, 1):
-            if not raw.strip():
-                continue
-            try:
-                yield decode(raw)
-            except msgspec.DecodeError as error:
-                raise BadRequest(f"{file}, line {number}: {error}.") from None
+class _Import:
+    """The lines of a file, and what became of them."""
+
+    def __init__(self, file: Path) -> None:
+        self.summary = Summary()
+        self.meter = Meter()
+        self._file = file
+        # Bytes of the file (0: nobody knows), and of what was read.
+        self._size = self._read = 0
+        # Line numbers of what has no result yet.
+        self._waiting: deque[int] = deque()
+        self._troubled = False
+
+    def lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Channel and message. Raises BadRequest that names the wrong line."""
+        decode = msgspec.json.Decoder(Line).decode
+        with click.open_file(str(self._file), "rb") as stream:
+            self._size = _size_of(stream)
+            for number, raw in enumerate(stream, 1):
+                self._read += len(raw)
+                if not raw.strip():
+                    continue
+                try:
+                    line = decode(raw)
+                except msgspec.DecodeError as error:
+                    raise BadRequest(f"{self._file}, line {number}: {error}.", cure=_CURE) from None
+                self._waiting.append(number)
+                yield line.channel, line.message()
+
+    def count(self, result: LineResult) -> None:
+        """Called with the results in the order of the lines."""
+        self._troubled = False
+        number, summary = self._waiting.popleft(), self.summary
+        if result.published is None:
+            summary.refused += 1
+            if summary.refused <= _SHOWN and result.error is not None:
+                self.meter.clear()
+                detail = result.error.detail
+                click.echo(f"line {number}, refused for {result.channel}: {detail}", err=True)
+        elif result.published.duplicate:
+            summary.there_before += 1
+        else:
+            summary.stored += 1
+        if self._size:
+            self.meter("imported", self._read, self._size)
+        else:
+            self.meter("messages imported", result.line + 1, 0)
+
+    def trouble(self, error: PushdError, _delay: float) -> None:
+        """Said once until it goes on."""
+        if not self._troubled:
+            self.meter.clear()
+            say_retry(error, _GIVE_UP_S)
+        self._troubled = True
 
 
-def _count(result: LineResult, summary: Summary) -> None:
-    if result.published is None:
-        summary.refused += 1
-        if summary.refused <= _SHOWN and result.error is not None:
-            click.echo(f"refused for {result.channel}: {result.error.detail}", err=True)
-    elif result.published.duplicate:
-        summary.there_before += 1
-    else:
-        summary.stored += 1
+def _size_of(stream: IO[Any]) -> int:
+    """0 for a pipe and the like."""
+    with contextlib.suppress(OSError):
+        status = os.fstat(stream.fileno())
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return 0
