@@ -138,6 +138,19 @@ class Unrevoke(Request):
             raise NotFound(f"There is no revocation of {self.key[0]} {self.key[1]!r}.")
 
 
+class NoteClock(Request):
+    """``wall_ms``: what retention believes."""
+
+    __slots__ = ("wall_ms",)
+
+    def __init__(self, wall_ms: int, done: Callable[[Any], None]) -> None:
+        super().__init__(done)
+        self.wall_ms = wall_ms
+
+    def apply(self, ledger: Ledger) -> None:
+        ledger.note_clock(self.wall_ms)
+
+
 class Due(NamedTuple):
     """A channel that seems to hold more than it may. None: no bound of that kind."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, NamedTuple
 
+from pushd.log.believed import note
 from pushd.log.live import Deleted, Effect, FirstMoved, Redacted, Revoked
 from pushd.log.requests import MESSAGE_OVERHEAD, MissingMessages
 
@@ -72,6 +73,7 @@ class Ledger:
         self.cut_messages = 0
         self.deleted_channels = 0
         self._steady_ms = steady_ms
+        self._connection = connection
         self._execute = connection.execute
 
     def find(self, name: str) -> Channel | None:
@@ -162,6 +164,9 @@ class Ledger:
     def forget_user(self, user: str) -> None:
         for table in _OF_USER:
             self._execute(f"DELETE FROM {table} WHERE user = ?", (user,))
+
+    def note_clock(self, wall_ms: int) -> None:
+        note(self._connection, wall_ms)
 
     def revoke(self, kind: str, value: str, until_s: float) -> tuple[float, float]:
         self._execute(_REVOKE, (kind, value, self.now_ms, int(until_s * 1000)))

@@ -12,6 +12,7 @@ from pushd.core.namespaces import Retention
 from pushd.core.positions import Cursor
 from pushd.errors import NotReady, Overloaded, PushdError, TooLarge
 from pushd.log.administration import Administration
+from pushd.log.believed import Believed
 from pushd.log.changes import Request
 from pushd.log.crossing import Outcome, Signal, Work, drained
 from pushd.log.engine import Engine
@@ -52,6 +53,8 @@ class Log(Reading, Administration):
         self._marks = MarkBuffer(lambda: self._put(Signal.MARKS), lambda: self._put(Signal.FLUSH))
         self._live = Live()
         self._engine: Engine | None = None
+        self._believed: Believed | None = None
+        self._retention: RetentionService | None = None
         self._put: Callable[[Work | Signal], None] = _drop
 
     # -- appending
@@ -114,6 +117,8 @@ class Log(Reading, Administration):
         opened = await trio.to_thread.run_sync(open_log, self.directory, self.options)
         self._live.load(opened.heads, opened.revocations)
         self.heads = opened.heads
+        self._believed = opened.believed
+        self._retention = self._make_retention()
         self._engine = engine = Engine(
             opened, self.directory, self.options, self._marks, self._stored, self._answered
         )
@@ -122,7 +127,7 @@ class Log(Reading, Administration):
         self._refusal = None
         try:
             async with trio.open_nursery() as services:
-                services.start_soon(self._make_retention().run)
+                services.start_soon(self._retention.run)
                 task_status.started()
                 await engine.ended.wait()
                 services.cancel_scope.cancel()
@@ -141,7 +146,12 @@ class Log(Reading, Administration):
     def _make_retention(self) -> RetentionService:
         interval = self.options.retention_interval_s
         return RetentionService(
-            self._live, interval, lambda name: self.retention(name), self._request, self._put
+            self._live,
+            interval,
+            lambda name: self.retention(name),
+            self._request,
+            lambda signal: self._put(signal),
+            self._believed,
         )
 
     def statistics(self) -> LogStatistics:
@@ -150,6 +160,7 @@ class Log(Reading, Administration):
             channels=len(self.heads),
             backlog_bytes=self._backlog,
             waiting_reads=self._waiting_reads,
+            age_waits=self._retention is not None and self._retention.age_waits,
         )
 
     @property

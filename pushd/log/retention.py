@@ -6,6 +6,8 @@ many nor too much, costs a comparison. A million of them take about a minute, a 
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -15,7 +17,8 @@ import trio
 
 from pushd.core.namespaces import Retention
 from pushd.errors import PushdError
-from pushd.log.changes import Due, Expire, Request
+from pushd.log.believed import AWAY_MS, Believed
+from pushd.log.changes import Due, Expire, NoteClock, Request
 from pushd.log.crossing import Signal
 from pushd.log.live import Live
 from pushd.log.requests import Head
@@ -27,6 +30,8 @@ SLICE: Final = 500
 REST_S: Final = 0.02
 # What one request to the writer may name.
 DUES: Final = 32
+# The clock is noted on disk when it is so far from what was noted last.
+NOTE_S: Final = 600.0
 
 UNBOUNDED: Final = Retention(None, None, None)
 
@@ -34,24 +39,45 @@ UNBOUNDED: Final = Retention(None, None, None)
 class ClockGuard:
     """Believes the wall clock only while it goes as fast as the steady one.
 
-    After a jump it is not believed until it is back, or has gone on steadily for ``SETTLE_S``.
+    After a jump it is not believed until it is back, or has gone on steadily for ``SETTLE_S``. At
+    first ``known`` (Unix seconds) counts as the last time at which they agreed, and the wall clock
+    may be behind it, or ahead by ``AWAY_S``: how long nobody looked is not known.
     """
 
     TOLERANCE_S: Final = 60.0
+    AWAY_S: Final = AWAY_MS / 1000
     SETTLE_S: Final = 3_600.0
 
-    def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
+    def __init__(
+        self, wall: Callable[[], float], steady: Callable[[], float], known: float | None = None
+    ) -> None:
         self._wall, self._steady = wall, steady
         # The two at the last look at which they agreed.
-        self._agreed = wall(), steady()
+        self._agreed = (wall() if known is None else known), steady()
+        self._bounds = (-self.TOLERANCE_S, self.TOLERANCE_S)
         # Since when, and how far, the wall clock has been off.
         self._jump: tuple[float, float] | None = None
+        if known is not None:
+            self._bounds = (-math.inf, self.AWAY_S)
+            if (ahead := wall() - known) > self.AWAY_S:
+                self._jump = steady(), ahead
+                _logger.warning(
+                    "the wall clock is far ahead of the last known time: for an hour nothing is"
+                    " removed for its age",
+                    seconds=ahead,
+                )
+
+    @property
+    def waits(self) -> bool:
+        """At the last look the wall clock was not to be believed."""
+        return self._jump is not None
 
     def look(self) -> float | None:
         """The wall clock (Unix seconds), None while it is not to be believed."""
         wall, steady = self._wall(), self._steady()
         drift = (wall - self._agreed[0]) - (steady - self._agreed[1])
-        if abs(drift) > self.TOLERANCE_S:
+        least, most = self._bounds
+        if not least <= drift <= most:
             if self._jump is None or abs(drift - self._jump[1]) > self.TOLERANCE_S:
                 self._jump = steady, drift
                 _logger.warning(
@@ -63,6 +89,7 @@ class ClockGuard:
             _logger.info("the wall clock is believed again")
             self._jump = None
         self._agreed = wall, steady
+        self._bounds = (-self.TOLERANCE_S, self.TOLERANCE_S)
         return wall
 
 
@@ -73,7 +100,11 @@ def steady_clock() -> float:
 
 
 class RetentionService:
-    """``run`` until cancelled. ``rules`` is asked for every channel of every round."""
+    """``run`` until cancelled. ``rules`` is asked for every channel of every round.
+
+    ``believed``: what an earlier process knew of the time. ``age_waits``: the wall clock is not to
+    be believed for now.
+    """
 
     def __init__(
         self,
@@ -82,7 +113,12 @@ class RetentionService:
         rules: Callable[[str], Retention],
         request: Callable[[Request], None],
         signal: Callable[[Signal], None],
+        believed: Believed | None = None,
     ) -> None:
+        self.age_waits = False
+        self._believed = believed
+        # Unix seconds, on disk; infinitely long ago when there is none.
+        self._noted = believed.wall_ms / 1000 if believed and believed.noted else -math.inf
         self._live = live
         self._interval_s = interval_s
         self._rules = rules
@@ -91,10 +127,15 @@ class RetentionService:
 
     async def run(self) -> None:
         # Late bound: tests move the clocks.
-        clock = ClockGuard(lambda: time.time(), lambda: steady_clock())
+        known = None if self._believed is None else self._believed.wall_ms / 1000
+        clock = ClockGuard(lambda: time.time(), lambda: steady_clock(), known)
+        self.age_waits = clock.waits
         while True:
             await trio.sleep(self._interval_s)
             now = clock.look()
+            self.age_waits = now is None
+            if now is not None:
+                self._note(now)
             self._signal(Signal.TIDY_BY_STEADY_CLOCK if now is None else Signal.TIDY)
             try:
                 await self._go_round(now)
@@ -103,6 +144,18 @@ class RetentionService:
                 _logger.info("retention waits", reason=refusal.detail)
             except Exception:
                 _logger.exception("retention failed")
+
+    def _note(self, now: float) -> None:
+        """For the next start. When it is refused, the next round does it."""
+        if abs(now - self._noted) < NOTE_S:
+            return
+
+        def done(answer: PushdError | None) -> None:
+            if answer is None:
+                self._noted = now
+
+        with contextlib.suppress(PushdError):
+            self._request(NoteClock(int(now * 1000), done))
 
     async def _go_round(self, now: float | None) -> None:
         ring = self._live.ring

@@ -14,11 +14,12 @@ from sqlite_utils import Database
 
 from migrations import MIGRATIONS
 from pushd.errors import CannotStart
-from pushd.log import swap, walcheck
+from pushd.log import believed, swap, walcheck
 from pushd.log.lock import LockFile
 from pushd.log.requests import MIB, Head, LogOptions
 from pushd.log.store import CACHE_KIB, DATABASE, Store, connect_reader, connect_writer
 from pushd.log.tools import marker
+from pushd.log.tools.files import sync_directory
 
 # 'PUSH': says to file(1) and to us what this database is.
 APPLICATION_ID: Final = 0x50555348
@@ -38,6 +39,7 @@ class Opened:
     heads: dict[str, Head]
     last_epoch: str | None
     revocations: dict[tuple[str, str], tuple[float, float]]
+    believed: believed.Believed | None
 
 
 def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened:
@@ -68,9 +70,10 @@ def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened
             _migrate(connection)
             heads, last_epoch = _load_heads(connection), _meta(connection, "last_epoch")
             revocations = _load_revocations(connection)
+            known = believed.load(connection)
         readers.pop_all()
         undo.pop_all()
-    return Opened(store, reader, lock, heads, last_epoch, revocations)
+    return Opened(store, reader, lock, heads, last_epoch, revocations, known)
 
 
 def _make_directory(directory: Path) -> None:
@@ -80,11 +83,7 @@ def _make_directory(directory: Path) -> None:
         missing = [path for path in (directory, *directory.parents) if not path.exists()]
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in missing:
-            fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sync_directory(path.parent)
     except OSError as error:
         raise CannotStart(f"The data directory {directory} cannot be made: {error}.") from error
 
@@ -144,7 +143,7 @@ def _check_ours(connection: sqlite3.Connection) -> None:
             f"{DATABASE} is a database of another program. Choose another directory (--data)."
         )
     done = {applied.name for applied in MIGRATIONS.applied(_database(connection))}
-    known = _known_migrations()
+    known = known_migrations()
     form = _meta(connection, "format") if "meta" in tables else FORMAT
     if form == _PREVIEW:
         raise CannotStart(
@@ -211,7 +210,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
     MIGRATIONS.apply(_database(connection))
 
 
-def _known_migrations() -> set[str]:
+def known_migrations() -> set[str]:
+    """The names of all that this version has: applied to an empty database, each would be due."""
     with closing(sqlite3.connect(":memory:")) as nothing_applied:
         return {migration.name for migration in MIGRATIONS.pending(_database(nothing_applied))}
 

@@ -51,6 +51,8 @@ class LogStatistics:
     channels: int
     backlog_bytes: int
     waiting_reads: int
+    # Nothing is removed for its age until the wall clock is to be believed.
+    age_waits: bool
     dirty_marks: int
     batches: int
     messages: int

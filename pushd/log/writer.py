@@ -203,9 +203,10 @@ class Writer:
         results: list[Answer] = [(one, StorageBroken(detail)) for one in work]
         self._post(Outcome(results, [], 0, broken=self.error))
 
-    def statistics(self, **loop_side: int) -> LogStatistics:
+    def statistics(self, *, age_waits: bool, **loop_side: int) -> LogStatistics:
         return LogStatistics(
             **loop_side,
+            age_waits=age_waits,
             dirty_marks=len(self._marks),
             batches=sum(self.batch_messages.counts),
             messages=self.messages,

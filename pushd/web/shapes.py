@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -38,6 +38,7 @@ class Stats(msgspec.Struct):
     garbage: int
     cut_messages: int
     deleted_channels: int
+    age_retention: Literal["on", "paused"]
     tail_bytes: int
     loop_lag_ms: float
     cluster: Cluster

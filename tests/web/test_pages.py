@@ -10,7 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushd import __version__
+from pushd.log.store import DATABASE
 from pushd.settings.tables import ApiKeyTable
+from tests.log.vaults import change
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.http import request
 from tests.support.sessions import session
@@ -117,9 +119,20 @@ async def test_stats_tell_what_is_there(server: Server) -> None:
         "channels": 3,
         "messages": 3,
         "backlog_bytes": 0,
+        "age_retention": "on",
     }
     assert {name: stats[name] for name in expected} == expected
     assert stats["connections"] >= 5
+
+
+async def test_stats_tell_that_age_retention_waits(tmp_path: Path) -> None:
+    """After a start with a clock far ahead of what is on disk."""
+    async with running_server(tmp_path) as server:
+        await server.publish("news", 1)
+    change(tmp_path / "log" / DATABASE, "UPDATE channels SET last_at = 1")
+    async with running_server(tmp_path) as server:
+        stats = (await server.ask("GET", "/v1/stats", token=KEY)).json
+    assert stats["age_retention"] == "paused"
 
 
 def metrics(text: bytes) -> dict[str, float]:

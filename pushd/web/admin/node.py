@@ -36,6 +36,7 @@ async def stats(call: Call) -> Stats:
         garbage=log.garbage,
         cut_messages=log.cut_messages,
         deleted_channels=log.deleted_channels,
+        age_retention="paused" if log.age_waits else "on",
         tail_bytes=hub.tails.size,
         loop_lag_ms=round(hub.lag_s * 1000, 3),
         cluster=Cluster(1, sessions, users),
