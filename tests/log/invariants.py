@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from pushd.log import Head, Log
 from pushd.log.requests import MESSAGE_OVERHEAD
+from pushd.log.startup import _load_heads
 from pushd.log.store import connect_reader
 
 # Each finds nothing in a sound database.
@@ -53,6 +55,20 @@ BROKEN = {
     "an id used in no channel": """
         SELECT channel_id, id FROM idempotency WHERE channel_id NOT IN (SELECT id FROM channels)""",
 }
+
+
+def check_heads(log: Log) -> None:
+    """What the loop knows is what a start would load. Of a log that has told all it has done."""
+    with closing(connect_reader(log.directory)) as connection:
+        stored = _load_heads(connection)
+    assert {name: _state(head) for name, head in log.heads.items()} == {
+        name: _state(head) for name, head in stored.items()
+    }
+
+
+def _state(head: Head) -> dict[str, object]:
+    """All but what is counted since the start."""
+    return {name: getattr(head, name) for name in Head.__slots__ if name != "redactions"}
 
 
 def check(directory: Path) -> None:

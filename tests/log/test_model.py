@@ -17,7 +17,7 @@ from pushd.core.positions import Cursor
 from pushd.errors import BadRequest, Conflict, NotFound, PushdError
 from pushd.log import Append, Entry, Log, Marks, Stored
 from pushd.log.retention import UNBOUNDED
-from tests.log.invariants import check
+from tests.log.invariants import check, check_heads
 from tests.log.support import OPTIONS, append, entry, marks, opened, read, swept
 
 CHANNELS = ["a", "b", "c"]
@@ -47,8 +47,11 @@ TOGETHER = st.tuples(
 MARKS = st.tuples(
     st.just("mark"), CHANNEL, st.integers(0, 6), st.sampled_from([None, "d"]), st.booleans()
 )
+EXPIRE = st.just(("expire",))
+# Whether all is swept before it.
+RESTART = st.tuples(st.just("restart"), st.booleans())
 STEPS = st.lists(
-    st.one_of(TOGETHER, TOGETHER, TOGETHER, MARKS, st.just(("expire",)), st.just(("restart",))),
+    st.one_of(TOGETHER, TOGETHER, TOGETHER, MARKS, EXPIRE, RESTART),
     min_size=1,
     max_size=12,
 )
@@ -141,7 +144,7 @@ def test_the_log_behaves_as_its_model(steps: list[tuple[Any, ...]]) -> None:
 async def play(directory: Path, steps: list[tuple[Any, ...]]) -> None:
     model = Model()
     epochs: list[str] = []
-    steps = [*steps, ("restart",)]
+    steps = [*steps, ("restart", True)]
     while steps:
         async with opened(directory) as log:
             player = Player(log, model, epochs)
@@ -149,6 +152,9 @@ async def play(directory: Path, steps: list[tuple[Any, ...]]) -> None:
             while steps:
                 name, *arguments = steps.pop(0)
                 if name == "restart":
+                    if arguments == [True]:
+                        await swept(log)
+                        check_heads(log)
                     break
                 await getattr(player, name)(*arguments)
                 check(directory)

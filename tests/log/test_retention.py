@@ -13,12 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pushd.core.namespaces import Retention
+from pushd.errors import Overloaded, StorageFull
 from pushd.log import Change, Log, changes, retention
 from pushd.log.crossing import Signal
 from pushd.log.ledger import Ledger
 from pushd.log.requests import MESSAGE_OVERHEAD, Head
 from pushd.log.retention import RetentionService
 from pushd.log.startup import open_log
+from pushd.log.store import DATABASE
 from pushd.log.sweeper import Sweeper
 from tests.log.invariants import check
 from tests.log.support import (
@@ -33,6 +35,7 @@ from tests.log.support import (
     swept,
     trim,
 )
+from tests.log.vaults import change
 
 
 async def go_round(log: Log, keep: Retention, now_s: float | None = None) -> None:
@@ -56,6 +59,8 @@ class Writing:
 @settings(max_examples=60, deadline=None)
 # More waits to be swept than has to be cut.
 @example(sizes=[100] * 10, age=None, most=None, size=700, cut=6, look_at=1000)
+# Five of a hundred bytes each fit exactly.
+@example(sizes=[36] * 10, age=None, most=None, size=500, cut=0, look_at=1000)
 @given(
     sizes=st.lists(st.integers(2, 300), min_size=1, max_size=40),
     age=st.none() | st.integers(0, 45),
@@ -214,6 +219,47 @@ async def test_the_service_runs_with_the_log(tmp_path: Path) -> None:
         while log.heads["news"].first < 4:
             await read(log, "news", after=4)
         log.close()
+
+
+async def test_a_damaged_channel_keeps_no_other_from_being_cut(
+    tmp_path: Path, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Writing(monkeypatch)
+    async with opened(tmp_path) as log:
+        for channel in "abc":
+            await clock.write(log, 10, 10, channel=channel)
+    lost = "DELETE FROM messages WHERE log_id = (SELECT log_id FROM channels WHERE name = 'a')"
+    change(tmp_path / DATABASE, lost)
+    async with opened(tmp_path) as log:
+        await go_round(log, Retention(0.5, None, None), clock.now_s)
+        assert {name: head.first for name, head in log.heads.items()} == {"a": 1, "b": 3, "c": 2}
+    said = [one["event"] for one in logged if one["log_level"] == "error"]
+    assert said == ["retention cannot go on: the log is damaged"]
+
+
+async def test_a_writer_that_refuses_is_asked_again() -> None:
+    """A full disk, or too many changes that wait: the service goes on, for as long as it takes."""
+    asked: list[Any] = []
+    enough = trio.Event()
+    live = retention.Live()
+    live.load({"c": Head("c", 1, "e", 9, 1, 0, 1)}, {})
+
+    def refuse(request: Any) -> None:
+        asked.append(request)
+        if len(asked) % 2:
+            raise Overloaded("Too many changes wait.")
+        request.done(StorageFull("The disk is full."))
+        if len(asked) >= 6:
+            enough.set()
+
+    rules = Retention(None, 1, None)
+    service = RetentionService(live, 0.001, lambda _: rules, refuse, lambda _: None)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service.run)
+            await enough.wait()
+            nursery.cancel_scope.cancel()
+    assert [head.channel for head in live.ring] == ["c"]
 
 
 async def test_a_rule_that_fails_does_not_end_the_service(

@@ -13,7 +13,7 @@ import pytest
 from pushd.errors import StorageFull
 from pushd.log import sweeper
 from pushd.log.ledger import Ledger
-from tests.log.invariants import check
+from tests.log.invariants import check, check_heads
 from tests.log.support import (
     OPTIONS,
     append,
@@ -74,6 +74,24 @@ async def test_sweeping_goes_on_after_a_restart_and_beside_appends(
             check(tmp_path)
         assert on_disk(tmp_path, "news")[0] == 30
         assert {name for name, _ in on_disk(tmp_path)} == {"news"}
+
+
+async def test_a_life_that_begins_while_the_one_before_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is swept is taken from the bytes of its own life, on the disk and in memory."""
+    monkeypatch.setattr(sweeper, "CHUNK", 2)
+    monkeypatch.setattr(sweeper, "BUDGET_S", 0.0)
+    monkeypatch.setattr(sweeper, "PAUSE_S", 0.001)
+    async with opened(tmp_path) as log:
+        await append(log, *(entry("news", number) for number in range(60)))
+        await delete(log, "news")
+        await append(log, entry("news", "new"))
+        assert log.statistics().garbage == 1, "the old life is still there"
+        await swept(log)
+        check_heads(log)
+        assert on_disk(tmp_path) == [("news", 1)]
+    check(tmp_path)
 
 
 async def test_a_full_database_refuses_changes_and_goes_on_later(

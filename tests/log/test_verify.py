@@ -15,7 +15,7 @@ from pushd.log.lock import LOCK, LockFile
 from pushd.log.store import DATABASE
 from pushd.log.tools.backup import backup
 from pushd.log.tools.verify import MOST_PROBLEMS, verify
-from tests.log.support import append, entry, opened
+from tests.log.support import append, delete, entry, opened
 from tests.log.vaults import change, fill, fill_log, fingerprint, nothing
 
 
@@ -225,3 +225,8 @@ async def test_what_waits_to_be_swept_is_no_fault(tmp_path: Path) -> None:
     )
     report = verify(data, nothing)
     assert (report.problems, report.waiting_to_be_swept, report.messages) == ([], 1, 30)
+    async with opened(data) as log:
+        await delete(log, "a")
+    report = verify(data, nothing)
+    assert (report.problems, report.channels, report.deleted_channels) == ([], 0, 1)
+    assert report.messages == 0, "nobody can read one"
