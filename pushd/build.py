@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import trio
 
+from pushd.access import Access
 from pushd.allowance import Allowance
 from pushd.auth import ApiKey, Authenticator, JwtKey
 from pushd.core.origins import Origins
@@ -18,6 +19,7 @@ from pushd.errors import BadSetting
 from pushd.fanout import Fanout, FanoutOptions
 from pushd.hub import Hub
 from pushd.inboxes import Inboxes
+from pushd.kept import Kept
 from pushd.keysource import Place, RefreshedKeys, Sources, read_file
 from pushd.limits import Quota, Shares
 from pushd.log import Log, LogOptions
@@ -26,7 +28,7 @@ from pushd.notices import Notices
 from pushd.outgoing import Flusher
 from pushd.places import Places
 from pushd.publish import Publisher
-from pushd.pull import Access, Pulls
+from pushd.pull import Pulls
 from pushd.revocations import Standing
 from pushd.sessions import Sessions
 from pushd.settings import Settings
@@ -148,7 +150,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         wheel=wheel,
         fanout=fanout,
         bodies=Allowance(settings.body_memory),
-        flusher=Flusher(services, settings.write_timeout, counters),
+        flusher=Flusher(services, settings.write_timeout, counters, Kept(settings.answer_memory)),
         tails=tails,
         inboxes=inboxes,
         notices=notices,

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
+from pushd.kept import Kept
 from pushd.metrics import Counters
 
 log = structlog.get_logger("pushd.outgoing")
@@ -23,8 +24,11 @@ log = structlog.get_logger("pushd.outgoing")
 class Flusher:
     """Owns the tasks that wait for sockets to take more. Lives as a service."""
 
-    def __init__(self, nursery: trio.Nursery, write_timeout: float, counters: Counters) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, write_timeout: float, counters: Counters, kept: Kept
+    ) -> None:
         self.nursery = nursery
+        self.kept = kept
         self.write_timeout = write_timeout
         self.counters = counters
 
@@ -56,7 +60,8 @@ class Outgoing:
         self.closed = False
         self.on_drained: Callable[[], None] = _nothing
         self.tail_bytes = 0
-        self._tail: deque[memoryview] | None = None  # made when first needed: most never are
+        # What was to be written, and what is left of it. Made when first needed: most never are.
+        self._tail: deque[tuple[bytes, memoryview]] | None = None
         self._flusher = flusher
 
     def write(self, data: bytes) -> bool:
@@ -64,7 +69,7 @@ class Outgoing:
         if self.closed:
             return False
         if self._tail:
-            self._keep(memoryview(data))
+            self._keep(data, 0)
             return False
         try:
             sent = self.send(data)
@@ -76,8 +81,8 @@ class Outgoing:
         self._flusher.counters.bytes_out += sent
         if sent == len(data):
             return True
-        self._keep(memoryview(data)[sent:])
         self._flusher.nursery.start_soon(self._flush)
+        self._keep(data, sent)
         return False
 
     def cork(self) -> None:
@@ -96,6 +101,7 @@ class Outgoing:
         if self.closed:
             return
         self.closed = self.hold = True
+        self._drop_tail()
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
         self.on_drained()  # whoever waits for the socket must learn that it is over
@@ -105,6 +111,7 @@ class Outgoing:
         if self.closed:
             return
         self.closed = self.hold = True
+        self._drop_tail()
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
         self.on_drained()
@@ -112,19 +119,28 @@ class Outgoing:
     def release(self) -> None:
         """The owner has ended: drop what is kept and close the socket, waking its waiters."""
         self.closed = self.hold = True
-        self._tail = None
-        self.tail_bytes = 0
+        self._drop_tail()
         if self.sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self.sock)
             self.sock.close()
         self.on_drained = _nothing
 
-    def _keep(self, rest: memoryview) -> None:
+    def _keep(self, data: bytes, sent: int) -> None:
         if self._tail is None:
             self._tail = deque()
-        self._tail.append(rest)
-        self.tail_bytes += len(rest)
+        self._tail.append((data, memoryview(data)[sent:]))
+        self.tail_bytes += len(data) - sent
         self.hold = True
+        self._flusher.kept.keep(self, data)
+
+    def _drop_tail(self) -> None:
+        if self._tail:
+            kept = self._flusher.kept
+            for data, _ in self._tail:
+                kept.let_go(data)
+            kept.done(self)
+        self._tail = None
+        self.tail_bytes = 0
 
     async def _flush(self) -> None:
         """Wait until the socket takes the tail; a stall past the deadline ends the connection."""
@@ -147,8 +163,9 @@ class Outgoing:
                 self.abort()
 
     def _send_tail(self) -> None:
+        kept = self._flusher.kept
         while self._tail:
-            piece = self._tail[0]
+            data, piece = self._tail[0]
             try:
                 sent = self.send(piece)
             except (BlockingIOError, InterruptedError):
@@ -158,7 +175,10 @@ class Outgoing:
                 return
             self._flusher.counters.bytes_out += sent
             self.tail_bytes -= sent
+            kept.took(self)
             if sent < len(piece):
-                self._tail[0] = piece[sent:]
+                self._tail[0] = (data, piece[sent:])
                 return
             self._tail.popleft()
+            kept.let_go(data)
+        kept.done(self)

@@ -20,11 +20,12 @@ import pytest
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"core", "settings", "logs", "metrics", "limits"}),
-    frozenset({"log", "tails", "inboxes", "outgoing", "allowance", "handover", "fanout"})
-    | frozenset({"notices", "session"})
+    frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover"})
+    | frozenset({"busy", "fanout", "notices", "session"})
     | frozenset({"places"})
     | frozenset({"tokens", "keysets", "fetch", "keysource", "revocations"}),
-    frozenset({"publish", "pull", "multianswer", "sessions", "auth", "enforcer"}),
+    frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "auth"})
+    | frozenset({"enforcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),
     frozenset({"build", "shutdown", "reload", "server"}),

@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from pushd.handover import HandoverStream
+from pushd.kept import Kept
 from pushd.metrics import Counters
 from pushd.outgoing import Flusher, Outgoing
 from tests.support.app import until
@@ -21,8 +22,12 @@ BIG = b"x" * 400_000  # more than both small buffers take
 
 
 @asynccontextmanager
-async def pair(write_timeout: float = 10.0) -> AsyncIterator[tuple[Outgoing, socket.socket]]:
-    """An outgoing side, and the peer's non-blocking socket."""
+async def pair(
+    write_timeout: float = 10.0, kept: Kept | None = None
+) -> AsyncIterator[tuple[Outgoing, socket.socket]]:
+    """An outgoing side, and the peer's non-blocking socket. ``kept``: of several of them."""
+    if kept is None:
+        kept = Kept(1 << 30)
     ours, theirs = socket.socketpair()
     for each in (ours, theirs):
         each.setblocking(False)
@@ -30,7 +35,7 @@ async def pair(write_timeout: float = 10.0) -> AsyncIterator[tuple[Outgoing, soc
         each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with patience(), theirs:
         async with trio.open_nursery() as services:
-            out = Outgoing(ours, Flusher(services, write_timeout, Counters()))
+            out = Outgoing(ours, Flusher(services, write_timeout, Counters(), kept))
             try:
                 yield out, theirs
             finally:
@@ -245,3 +250,69 @@ async def test_send_all_ends_when_the_connection_does(end: str) -> None:
                 await stream.aclose()
         with pytest.raises(trio.BrokenResourceError):
             await stream.send_all(b"more")
+
+
+# -- what is kept for all peers together ---------------------------------------------------------
+
+
+def big(number: int) -> bytes:
+    return b"%d" % number * 400_000
+
+
+async def test_when_too_much_is_kept_the_slowest_is_cut() -> None:
+    kept = Kept(3 * len(big(0)))
+    async with (
+        pair(kept=kept) as (reads, reader),
+        pair(kept=kept) as (stalls, staller),
+        pair(kept=kept) as (third, _),
+        pair(kept=kept) as (fourth, _),
+    ):
+        for at, out in enumerate((reads, stalls, third)):
+            out.write(big(at))
+        assert kept.size == kept.most
+        received = await read(reader, 100_000)  # by now the socket has taken more
+        fourth.write(big(3))
+        assert [each.closed for each in (reads, stalls, third, fourth)] == [
+            False,
+            True,
+            False,
+            False,
+        ]
+        assert kept.size == kept.most
+        assert stalls.tail_bytes == 0
+        assert len(await read_to_end(staller)) < len(big(1))
+        received += await read(reader, len(big(0)) - len(received))
+        assert received == big(0)
+        await until(lambda: not reads.hold)
+        assert kept.size == 2 * len(big(0))
+    assert kept.size == 0
+
+
+async def test_one_peer_alone_may_have_more_than_all_together() -> None:
+    kept = Kept(1000)
+    async with pair(kept=kept) as (out, peer):
+        out.write(BIG)
+        out.write(BIG[:-1])
+        assert await read(peer, 2 * len(BIG) - 1) == BIG + BIG[:-1]
+        await until(lambda: not out.hold)
+        assert kept.size == 0
+
+
+async def test_what_is_kept_for_many_counts_once() -> None:
+    """An answer that a thousand pollers wait for is in memory once."""
+    kept = Kept(len(BIG))
+    async with (
+        pair(kept=kept) as (one, peer),
+        pair(kept=kept) as (two, _),
+        pair(kept=kept) as three,
+    ):
+        for out in (one, two, three[0]):
+            out.write(BIG)
+        assert [one.closed, two.closed, three[0].closed] == [False] * 3
+        assert kept.size == len(BIG)
+        two.abort()
+        await read(peer, len(BIG))
+        await until(lambda: not one.hold)
+        assert kept.size == len(BIG)
+        three[0].finish()
+        assert kept.size == 0

@@ -111,6 +111,11 @@ class Requests:
         Size(MIB, TIB),
         "Request bodies under way, of all connections; then the slowest get 503.",
     )
+    answer_memory: int = setting(
+        512 * MIB,
+        Size(MIB, TIB),
+        "Answers that peers have not taken yet, of all connections; then the slowest are cut.",
+    )
     max_wait: float = setting(
         60.0, Duration(0, HOUR), "Longest wait of a long-poll; longer ones are shortened."
     )
