@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
+from pushd.busy import Busy
 from pushd.core.namespaces import NO_RULES, Namespaces
 from pushd.core.topics import (
     GONE,
@@ -35,8 +36,6 @@ log = structlog.get_logger("pushd.fanout")
 
 CHUNK = 256  # hints between two checkpoints: about two milliseconds
 CHUNK_OF_POLLS = 8
-BUSY_SAMPLE_S = 0.05
-BUSY_SMOOTHING = 0.3
 TURN_S = 0.002  # of answering polls between two checkpoints
 
 
@@ -47,26 +46,6 @@ class FanoutOptions:
     longest_rest: float = 0.25
     jitter_from: int = 1000
     pulls_per_second: int = 20_000
-
-
-class Busy:
-    """How much of its time the loop's thread works, smoothed over some tenths of a second."""
-
-    __slots__ = ("_at", "_share", "_used")
-
-    def __init__(self) -> None:
-        self._share = 0.0
-        self._at = time.perf_counter()
-        self._used = time.thread_time()
-
-    def share(self) -> float:
-        now = time.perf_counter()
-        if now - self._at >= BUSY_SAMPLE_S:
-            used = time.thread_time()
-            share = (used - self._used) / (now - self._at)
-            self._share += (share - self._share) * BUSY_SMOOTHING
-            self._at, self._used = now, used
-        return self._share
 
 
 class Fanout:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import trio
 
+from pushd.access import Access
 from pushd.allowance import Allowance
 from pushd.auth import Authenticator
 from pushd.core.namespaces import Namespaces
@@ -25,7 +26,7 @@ from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
 from pushd.publish import Publisher
-from pushd.pull import Access, Pulls
+from pushd.pull import Pulls
 from pushd.sessions import Sessions
 from pushd.settings import Settings
 from pushd.tails import Tails

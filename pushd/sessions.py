@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from pushd.access import Access
 from pushd.core.names import check_channel
 from pushd.core.permissions import Identity
 from pushd.core.positions import START, Cursor, parse_cursor
@@ -23,7 +24,6 @@ from pushd.log import Log, Marks
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.places import Places
-from pushd.pull import Access
 from pushd.session import Session
 
 __all__ = ["Session", "Sessions"]

@@ -9,10 +9,10 @@ from typing import Any
 import jwt
 import pytest
 
+from pushd.access import Access
 from pushd.auth import ApiKey, Authenticator, JwtKey
 from pushd.core.permissions import Identity
 from pushd.errors import TokenExpired, Unauthorized
-from pushd.pull import Access
 from pushd.revocations import Standing
 
 NOW = 1_763_650_000.5

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from pushd.access import Access
 from pushd.core.namespaces import NO_RULES
 from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor
@@ -23,7 +24,6 @@ from pushd.log import Head, Marks
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.places import Places
-from pushd.pull import Access
 from pushd.sessions import Session, Sessions
 
 EPOCH = "0mhx3f9ab"
