@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
 from migrations import MIGRATIONS
 from pushd.errors import NotALog
-from pushd.log.startup import APPLICATION_ID, FORMAT
+from pushd.log.startup import APPLICATION_ID, FORMAT, known_migrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ def look(connection: sqlite3.Connection, name: str) -> Form:
     applied = tuple(each.name for each in MIGRATIONS.applied(database))
     pending = tuple(each.name for each in MIGRATIONS.pending(database))
     form = str(meta(connection, "format")) if applied else FORMAT
-    unknown = sorted(set(applied) - set(_known()))
+    unknown = sorted(set(applied) - known_migrations())
     if form != FORMAT or unknown:
         older = form.isdecimal() and int(form) < int(FORMAT)
         by = "a preview of pushd, which is not read any more" if older else "a newer pushd"
@@ -59,11 +58,6 @@ def number(connection: sqlite3.Connection, sql: str, *parameters: object) -> int
 
 
 def meta(connection: sqlite3.Connection, key: str) -> str | None:
+    """What the log notes of itself under this key, or None."""
     found = value(connection, "SELECT value FROM meta WHERE key = ?", key)
     return None if found is None else str(found)
-
-
-def _known() -> list[str]:
-    with closing(sqlite3.connect(":memory:")) as nothing_applied:
-        database = Database(nothing_applied, execute_plugins=False)
-        return [each.name for each in MIGRATIONS.pending(database)]
