@@ -40,6 +40,9 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             command(data=directory, **rest)
+        except KeyboardInterrupt:
+            click.echo("stopped before it was done", err=True)
+            sys.exit(128 + signal.SIGINT)
         finally:
             signal.signal(signal.SIGTERM, before)
 

@@ -12,6 +12,7 @@ from pushd.cli.terminal import say_warning
 from pushd.errors import RestoreRefused
 from pushd.log.tools.epochs import Renewed
 from pushd.log.tools.restore import Plan, adopt, restore
+from pushd.log.tools.source import check_stopped
 from pushd.log.tools.verify import Report, verify
 
 
@@ -40,6 +41,9 @@ def command(file: Path | None, adopts: bool, force: bool, data: Path) -> None:
     """
     if adopts == (file is not None):
         raise click.UsageError("Give FILE, or --adopt for the log that is there.")
+    if not (force or _can_ask()):
+        # Now: checking a large backup takes minutes.
+        raise RestoreRefused("Nobody can be asked here: --force does it without a question.")
     if file is None:
         _adopt(data, force)
     else:
@@ -64,6 +68,7 @@ def _restore(file: Path, data: Path, force: bool) -> None:
 
 
 def _adopt(data: Path, force: bool) -> None:
+    check_stopped(data)
     meter = Meter()
     report = verify(data, meter, quick=True)
     meter.clear()
@@ -114,7 +119,14 @@ def _renewed(renewed: Renewed) -> str:
     return f"{renewed.channels} channels with new epochs, {renewed.first} to {renewed.last}"
 
 
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
+
+
 def _ask(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise RestoreRefused("Nobody can be asked here: --force does it without a question.")
-    return click.confirm(question, default=False, err=True)
+    """Ctrl-C and the end of the input are a no."""
+    try:
+        return click.confirm(question, default=False, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        return False

@@ -41,6 +41,14 @@ def read_holder(directory: Path) -> Holder | None:
         return None
 
 
+def in_use(directory: Path) -> CannotStart:
+    """The refusal for whoever needs the log to be free."""
+    return CannotStart(
+        f"The log in {directory} is in use by {_shown(read_holder(directory))}. Stop that one"
+        " first, or give this one a directory of its own (--data)."
+    )
+
+
 def _shown(holder: Holder | None) -> str:
     if holder is None or _is_gone(holder):
         # Who only reads a log that is not served locks it without a word.
@@ -85,10 +93,7 @@ class LockFile:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart(
-                f"The log in {path.parent} is in use by {_shown(read_holder(path.parent))}. Stop"
-                " that one first, or give this one a directory of its own (--data)."
-            ) from None
+            raise in_use(path.parent) from None
         except OSError as error:
             raise CannotStart(
                 f"{path} cannot be locked: {error.strerror}. Put the data on a local disk."

@@ -86,6 +86,8 @@ def test_a_restore_asks_and_without_a_terminal_it_wants_force(data: Path) -> Non
     done = run("restore", "b.db")
     assert done.exit_code == 1
     assert "--force" in done.stderr
+    # Refused before the backup is looked at, which may take minutes.
+    assert "b.db" not in done.stderr
     assert epochs(data) == before
     done = run("restore", "b.db", "--force")
     assert done.exit_code == 0
@@ -96,14 +98,16 @@ def test_a_restore_asks_and_without_a_terminal_it_wants_force(data: Path) -> Non
     assert min(epochs(data).values()) > max(before.values())
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1), ("", 1)])
 def test_the_answer_counts(
     data: Path, answer: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("backup", "b.db")
     before = epochs(data)
-    monkeypatch.setattr("pushd.cli.restore._ask", lambda _: answer == "y\n")
-    assert run("restore", "b.db").exit_code == code
+    monkeypatch.setattr("pushd.cli.restore._can_ask", lambda: True)
+    done = CliRunner().invoke(main, ["restore", "b.db"], input=answer)
+    assert done.exit_code == code
+    assert ("Nothing was changed." in done.stderr) == (code == 1)
     assert (epochs(data) == before) == (code == 1)
 
 
@@ -118,6 +122,29 @@ def test_while_a_server_runs_it_is_named(data: Path) -> None:
             assert "127.0.0.1:8080" in done.stderr
     finally:
         lock.release()
+
+
+def test_nobody_is_asked_about_a_log_that_is_served(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pushd.cli.restore._can_ask", lambda: True)
+    lock = LockFile(data)
+    try:
+        done = CliRunner().invoke(main, ["restore", "--adopt"], input="y\n")
+    finally:
+        lock.release()
+    assert done.exit_code == 1
+    assert "[y/N]" not in done.stderr
+    assert f"process {os.getpid()} " in done.stderr
+
+
+def test_ctrl_c_is_told_by_the_status(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pushd.cli.backup.backup", interrupted)
+    done = run("backup", "b.db")
+    assert (done.exit_code, done.stderr) == (130, "stopped before it was done\n")
 
 
 @pytest.mark.parametrize("arguments", [(), ("b.db", "--adopt")])
@@ -212,7 +239,7 @@ def test_no_migration_while_a_server_runs(data: Path, to_come: str) -> None:
     finally:
         lock.release()
     assert done.exit_code == 1
-    assert "stop it first" in done.stderr
+    assert f"process {os.getpid()} " in done.stderr
     assert not list(data.glob("before-*"))
 
 

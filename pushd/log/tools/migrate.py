@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pushd.errors import CannotStart
 from pushd.log.requests import LogOptions
 from pushd.log.startup import open_log
 from pushd.log.tools.backup import Backup, backup
 from pushd.log.tools.copying import Progress
-from pushd.log.tools.source import Kind, opened
+from pushd.log.tools.source import check_stopped, opened
 
 
 def pending(path: Path) -> tuple[str, ...]:
@@ -24,9 +23,7 @@ def migrate(directory: Path, target: Path | None, progress: Progress) -> Backup 
     Raises NotALog, BackupFailed, CannotStart; the log is as it was then, or some migrations
     further, each complete.
     """
-    with opened(directory) as source:
-        if source.kind is Kind.RUNNING:
-            raise CannotStart(f"A server uses the log in {directory}: stop it first.")
+    check_stopped(directory)
     made = None if target is None else backup(directory, target, progress)
     log = open_log(directory, LogOptions(), doing="migration")
     log.reader.close()

@@ -19,7 +19,7 @@ from typing import Final
 
 from pushd.errors import NotALog
 from pushd.log import swap, walcheck
-from pushd.log.lock import LOCK, read_holder
+from pushd.log.lock import LOCK, in_use, read_holder
 from pushd.log.store import DATABASE
 from pushd.log.tools.files import why_not
 from pushd.log.tools.form import Form, look, number
@@ -69,6 +69,13 @@ def opened(path: Path, *, locked: bool = False) -> Iterator[Source]:
         except sqlite3.Error as error:
             raise explained(file, error) from error
         yield Source(path, kind, connection, form)
+
+
+def check_stopped(directory: Path) -> None:
+    """Raises CannotStart that says who uses the log; NotALog."""
+    with opened(directory) as source:
+        if source.kind is Kind.RUNNING:
+            raise in_use(directory)
 
 
 def explained(file: Path, error: sqlite3.Error) -> NotALog:
