@@ -10,7 +10,7 @@ import pytest
 from pushd.errors import BadRequest, Conflict, PushdError
 from pushd.log import Append, Entry, Stored, decide
 from pushd.log.decide import Decided, Decider
-from pushd.log.idclock import IdClock
+from pushd.log.idclock import DAY_MS, IdClock
 from pushd.log.startup import Opened, open_log
 from tests.log.support import OPTIONS, entry, shut
 
@@ -117,6 +117,25 @@ def test_the_cache_may_start_again_at_any_time(
         assert once[0].duplicate == (number >= 5)
         assert more[0].seq == 2 + number // 5
         assert len(decider._channels) <= 4
+
+
+@pytest.mark.parametrize("window_s", [60.0, 86_400.0, 129_600.0, 259_200.0])
+@pytest.mark.parametrize("hour", [0, 11, 13, 23])
+def test_an_id_is_remembered_to_the_millisecond(
+    log: Opened, monkeypatch: pytest.MonkeyPatch, window_s: float, hour: int
+) -> None:
+    """Whatever the time of day, and however its window lies across the days."""
+    clock = IdClock(None, window_s)
+    began = clock.oldest * DAY_MS + hour * 3_600_000
+    decider = Decider(log.store, None, clock)
+    for passed, duplicate in ((0, False), (clock.window_ms - 1, True), (clock.window_ms, False)):
+        monkeypatch.setattr(IdClock, "now_ms", lambda _, now=began + passed: now)
+        [append] = batch([entry("news", id="x")])
+        decided = decider.decide([append], NOW)
+        result = answers(decided)[append]
+        assert isinstance(result, list)
+        assert result[0].duplicate is duplicate, passed
+        commit(log, decider, decided)
 
 
 def test_very_many_ids_are_looked_up_in_parts(log: Opened, decider: Decider) -> None:

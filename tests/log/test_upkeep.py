@@ -180,6 +180,18 @@ async def test_a_deleted_name_is_forgotten_after_its_ids(
         check(tmp_path)
 
 
+async def test_a_deleted_name_goes_by_the_clock_of_its_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the wall clock, which may be set back, it would go before them, and they with it."""
+    async with opened(tmp_path, NEVER) as log:
+        await append(log, entry("gone", 1, id="1"))
+        WallClock(monkeypatch).ahead_s = -400 * DAY_S
+        await delete(log, "gone")
+        await tidy(log)
+        assert (await append(log, entry("gone", 1, id="1")))[0].duplicate
+
+
 async def test_no_number_is_given_out_twice(tmp_path: Path) -> None:
     """Of lives that are over, nor across restarts: their messages may still be there."""
     seen: list[int] = []
