@@ -146,7 +146,8 @@ async def test_a_redacted_message_keeps_all_but_its_content(tmp_path: Path) -> N
         assert changes == [Change("news", log.heads["news"])]
         expected = {"seq": 1, "id": "x", "type": "redacted", "sender": "alice", "at": stored.at,
                     "data": None}  # fmt: skip
-        assert (await read(log, "news"))[0] == expected
+        redacted, after = await read(log, "news")
+        assert (redacted, after["data"]) == (expected, "after")
         assert log.heads["news"].bytes == before - len(secret) - 2 + 4
         await redact(log, "news", 1)
         await trim(log, "news", 2)
