@@ -89,6 +89,8 @@ class WebSocketSession(LiveSession):
                 await self._room.wait()  # the log always answers
             text = await self._websocket.get_message()
             self.hub.counters.frames_in += 1
+            if self.closing:
+                continue  # its peer takes nothing, so the close is not out yet
             if isinstance(text, str):
                 self._handle(text)
             else:

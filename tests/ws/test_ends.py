@@ -201,3 +201,17 @@ async def test_nothing_is_said_after_a_bye(server: Server) -> None:
         await socket.send_frame(CLOSE, payload)
         assert await socket.read_to_end() == b""
     await gone(server)
+
+
+async def test_nothing_is_done_after_a_bye(server: Server) -> None:
+    """Not even for a peer that takes nothing, so that the close cannot go out."""
+    await server.publish("news", 1)
+    async with session(server, publish=["*"]) as socket:
+        live = await stuff(server, socket)
+        live.bye(4009, "kicked")
+        before = server.hub.counters.frames_in
+        message = {"to": {"channels": ["news"]}, "message": {"data": 2}}
+        await socket.send({"type": "publish", "id": "late", **message})
+        await until(lambda: server.hub.counters.frames_in > before)
+        assert (await server.publish("news", 3))["seq"] == 2
+    await gone(server)
