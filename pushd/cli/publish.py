@@ -46,6 +46,8 @@ def command(
     """
     channel, text = _split(arguments, user)
     data = read_data(text)
+    if isinstance(data, str) and data.lstrip()[:1] in ("{", "["):
+        click.echo("note: DATA looks like JSON and is none; it goes as a string", err=True)
 
     async def main() -> None:
         policy = RetryPolicy(GIVE_UP_S, on_retry=_say_first_retry())

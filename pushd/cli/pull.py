@@ -19,11 +19,9 @@ MAX_WAIT_S = 60.0
 @click.argument("channel")
 @click.option(
     "--after",
-    default="0",
-    show_default=True,
     metavar="CURSOR",
     callback=checked_cursor,
-    help="0: from the start; head: from now on; or a cursor that was printed.",
+    help="0: from the start; head: from now on; or a cursor that was printed. [0]",
 )
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), help="At most so many. [100]")
 @click.option("--wait", type=click.FloatRange(0, MAX_WAIT_S), help="Wait so many seconds for news.")
@@ -33,7 +31,7 @@ MAX_WAIT_S = 60.0
 def command(
     connection: Connection,
     channel: str,
-    after: str,
+    after: str | None,
     limit: int | None,
     wait: float | None,
     last: int | None,
@@ -53,6 +51,8 @@ def command(
         check_channel(channel)
     except BadRequest as error:
         raise click.BadParameter(error.detail, param_hint="CHANNEL") from None
+    if last is not None and (after, limit, wait) != (None, None, None):
+        raise click.UsageError("--last goes without --after, --limit and --wait.")
 
     async def main() -> None:
         async with Client(connection.url, connection.credential) as client:
@@ -60,7 +60,7 @@ def command(
                 if last is not None:
                     pulled = await client.history(channel, limit=last)
                 else:
-                    pulled = await client.pull(channel, after=after, limit=limit, wait=wait)
+                    pulled = await client.pull(channel, after=after or "0", limit=limit, wait=wait)
             except Reset as reset:
                 click.echo(f"resume: {reset.extra.get('resume')}", err=True)
                 raise

@@ -22,7 +22,10 @@ class Unreachable(PushdError):
 
     code = "unreachable"
     status = 503
-    cure = "Start a server with 'make run', or name another with --url (or PUSHD_URL)."
+    cure = (
+        "Check that the server runs there, or name another with --url (or PUSHD_URL);"
+        " 'make run' starts one to try."
+    )
 
 
 class BadAnswer(PushdError):

@@ -55,7 +55,8 @@ def test_data_is_json_or_else_a_string(
     server: Server, arguments: list[str], stdin: bytes | None, data: Any
 ) -> None:
     result = run(server, "publish", "news", *arguments, stdin=stdin)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0
+    assert ("looks like JSON" in result.stderr) == (data == "{broken")
     assert result.stdout == f"news {EPOCH}.1\n"
     assert server.logs["news"][0]["data"] == data
 

@@ -68,7 +68,16 @@ def test_a_reset_tells_where_to_go_on(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["a b"], ["a", "--after", "41"], ["a", "--limit", "0"], ["a", "--wait", "61"]]
+    "arguments",
+    [
+        ["a b"],
+        ["a", "--after", "41"],
+        ["a", "--limit", "0"],
+        ["a", "--wait", "61"],
+        ["a", "--last", "3", "--after", "0"],
+        ["a", "--last", "3", "--limit", "1"],
+        ["a", "--last", "3", "--wait", "1"],
+    ],
 )
 def test_pull_refuses_before_asking(server: Server, arguments: list[str]) -> None:
     assert run(server, "pull", *arguments).exit_code == 2
