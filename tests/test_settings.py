@@ -123,12 +123,19 @@ def test_bad_toml_names_the_line() -> None:
         ({"PUSHD_HEARTBEAT_TIMEOUT": "10s"}, "heartbeat_interval"),
         ({"PUSHD_MAX_BODY": "2MiB"}, "max_body"),
         ({"PUSHD_DEV": "1", "PUSHD_LISTEN": "0.0.0.0:0"}, "dev"),
+        ({"PUSHD_ADMIN_LISTEN": "127.0.0.1:8080"}, "admin_listen"),
+        ({"PUSHD_ADMIN_LISTEN": "0.0.0.0:8080"}, "admin_listen"),
     ],
 )
 def test_settings_that_contradict_each_other(environ: dict[str, str], name: str) -> None:
     (problem,) = problems(environ=environ)
     assert f": {name}: " in problem
     assert problem.split(":")[0] in environ
+
+
+@pytest.mark.parametrize("admin", ["127.0.0.1:8081", "127.0.0.2:8080", "none"])
+def test_two_listeners_of_their_own(admin: str) -> None:
+    load(environ={"PUSHD_ADMIN_LISTEN": admin})
 
 
 # Secrets

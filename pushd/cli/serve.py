@@ -140,10 +140,11 @@ def run(settings: Settings, ready: Callable[[str], None], load: Callable[[], Set
         problem = _listen_problem(error)
         if problem is None:
             raise
-        places = " or ".join(map(str, filter(None, (settings.listen, settings.admin_listen))))
+        place = _place(error) or settings.listen
         raise CannotStart(
-            f"{places} {problem}. Listen elsewhere: pushctl serve --listen HOST:PORT"
-            " (PUSHD_LISTEN, or listen in pushd.toml); port 0 lets the system choose one."
+            f"{place} {problem}. Listen elsewhere: pushctl serve --listen HOST:PORT"
+            " (PUSHD_LISTEN, or listen in pushd.toml; admin_listen the same way); port 0 lets the"
+            " system choose one."
         ) from None
 
 
@@ -152,6 +153,10 @@ def _listen_problem(error: BaseException) -> str | None:
         found = [_listen_problem(inner) for inner in error.exceptions]
         return found[0] if all(found) else None
     return _LISTEN_ERRORS.get(error.errno or 0) if isinstance(error, OSError) else None
+
+
+def _place(error: BaseException) -> str | None:
+    return error.filename if isinstance(error, OSError) else None
 
 
 def _ready(settings: Settings, address: str) -> None:

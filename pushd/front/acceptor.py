@@ -25,7 +25,7 @@ log = structlog.get_logger("pushd.front")
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening, non-blocking TCP socket. Raises OSError."""
+    """A listening, non-blocking TCP socket. Raises OSError, whose file name is the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -34,8 +34,9 @@ def listen(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
         sock.listen(BACKLOG)
         sock.setblocking(False)
-    except OSError:
+    except OSError as error:
         sock.close()
+        error.filename = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
         raise
     return sock
 

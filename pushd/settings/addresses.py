@@ -28,6 +28,12 @@ class Address(NamedTuple):
         except ValueError:
             return False
 
+    def meets(self, other: Address) -> bool:
+        """Whether one process cannot listen on both."""
+        hosts = {self.host, other.host}
+        everywhere = hosts & {"0.0.0.0", "::"}
+        return self.port == other.port != 0 and (len(hosts) == 1 or bool(everywhere))
+
 
 class Listen(Kind[Address]):
     form, metavar = "127.0.0.1:8080", "HOST:PORT"
@@ -55,6 +61,9 @@ class OptionalListen(Kind[Address | None]):
 
     def show(self, value: Address | None) -> str:
         return "none" if value is None else str(value)
+
+    def plain(self, value: Address | None) -> object:
+        return None if value is None else self.show(value)
 
 
 class Origins(Kind[tuple[str, ...]]):

@@ -208,6 +208,9 @@ class Secret(Kind[str | None]):
     def show(self, value: str | None) -> str:
         return "not set" if value is None else f"set ({len(value)} characters)"
 
+    def plain(self, value: str | None) -> object:
+        return None if value is None else self.show(value)
+
 
 class Directory(Kind[Path]):
     form, metavar = "./data", "DIR"

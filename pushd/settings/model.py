@@ -54,6 +54,9 @@ def contradictions(settings: Settings) -> list[tuple[str, str, str]]:
     if settings.dev and settings.admin_listen and not settings.admin_listen.is_loopback:
         problem = f"development mode is for loopback addresses only, not {settings.admin_listen}"
         found.append(("dev", "admin_listen", problem))
+    if settings.admin_listen and settings.admin_listen.meets(settings.listen):
+        problem = f"{settings.admin_listen} is taken by listen ({settings.listen})"
+        found.append(("admin_listen", "listen", problem))
     return found
 
 

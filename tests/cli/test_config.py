@@ -86,6 +86,8 @@ def test_show_as_json_has_plain_values_in_their_unit() -> None:
     assert shown["max_body"]["unit"] == "bytes"
     assert shown["origins"]["value"] == ["https://a.example"]
     assert shown["api_key"]["value"] == "set (39 characters)"
+    for name in ("jwt_secret", "admin_listen", "retention_bytes"):
+        assert shown[name]["value"] is None
     assert SECRET not in result.output
 
 

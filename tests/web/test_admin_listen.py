@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from pushd.settings import Address
+from pushd.server import serve
+from pushd.settings import Address, Settings
 from pushd.web.table import OPERATIONS
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.http import Answer, ConnectionLost, Peer
@@ -77,3 +79,14 @@ async def test_the_admin_side_has_room_when_the_other_is_full(tmp_path: Path) ->
         await until(lambda: server.hub.connections == 2)
         assert (await server.ask("GET", "/healthz")).status == 503
         assert (await ask_admin(server, "GET", "/v1/stats", token=KEY)).status == 200
+
+
+async def test_which_of_the_two_addresses_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = Settings(
+            data=tmp_path, listen=Address("127.0.0.1", 0), admin_listen=Address("127.0.0.1", port)
+        )
+        with pytest.raises(OSError, match="in use") as caught:
+            await serve(settings)
+    assert caught.value.filename == f"127.0.0.1:{port}"
