@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from pushd.errors import CannotStart
+from pushd.log.tools.files import why_not
 
 LOCK: Final = "pushd.lock"
 _MAX_RECORD: Final = 4096
@@ -80,7 +81,7 @@ class LockFile:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotStart(
-                f"The lock file {path} cannot be opened: {error.strerror}."
+                f"The lock file {path} cannot be opened: {why_not(error, path)}."
             ) from error
         try:
             self._lock(path)

@@ -175,6 +175,7 @@ def test_what_root_restores_belongs_to_the_owner_of_the_directory(data: Path) ->
 @pytest.mark.parametrize(
     "arguments",
     [
+        "serve --data data",
         "verify data",
         "backup c.db --data data",
         "backup data/c.db --data other --force",
@@ -196,9 +197,11 @@ def test_without_rights_it_says_so(data: Path, arguments: str) -> None:
         pytest.skip("nobody else may use this Python")
     command = [*python, "-m", "pushd", *arguments.split()]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environ |= {"PUSHD_API_KEY": "k" * 32, "PUSHD_LISTEN": "127.0.0.1:0"}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "ermission denied" in done.stderr
+    assert "belongs to user id 0, this runs as 65534" in done.stderr
     assert "Traceback" not in done.stderr
 
 
