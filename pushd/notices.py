@@ -17,6 +17,7 @@ from pushd.core.frames import object_json
 from pushd.core.wheel import Expiring, TimingWheel
 
 MAX_BOXES: Final = 100_000  # the one that was idle longest makes room
+MAX_OF_USER: Final = 64  # the same among a user's own, so that nobody else has to make room
 MAX_READS: Final = 128  # channels in one box; the oldest goes
 
 log = structlog.get_logger("pushd.notices")
@@ -106,12 +107,15 @@ class Notices:
 
     def box(self, user: str, device: str | None) -> Box:
         """The device's box: it polls now."""
-        box = self._of_user.get(user, {}).get(device)
+        own = self._of_user.setdefault(user, {})
+        box = own.pop(device, None)
         if box is None:
             box = Box(self, user, device)
-            self._of_user.setdefault(user, {})[box.key] = box
             self._boxes[box] = None
+        own[box.key] = box  # the one that polled last is at the end
         self.touch(box)
+        if len(own) > MAX_OF_USER:
+            self.drop(next(iter(own.values())))
         if len(self._boxes) > MAX_BOXES:
             self.drop(next(iter(self._boxes)))
         return box

@@ -8,7 +8,7 @@ import trio
 
 from pushd import notices as module
 from pushd.core.wheel import Expiring, TimingWheel
-from pushd.notices import MAX_READS, Box, Notices
+from pushd.notices import MAX_OF_USER, MAX_READS, Box, Notices
 
 
 class Poll:
@@ -48,6 +48,23 @@ async def test_the_newest_of_each_channel_and_the_oldest_channel_goes(notices: N
     assert (told[0], told[-1]) == (("c2", "1"), ("c5", "2"))
     assert not box
     assert taken(box) == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_many_devices_of_one_user_take_nobody_elses_box(
+    notices: Notices, named: bool
+) -> None:
+    other = notices.box("bob", "phone")
+    phone = notices.box("alice", "phone")
+    for letter in "de":
+        for number in range(MAX_OF_USER - 1):
+            notices.box("alice", f"{letter}{number}" if named else None)
+        assert notices.box("alice", "phone") is phone
+    assert len(notices) == MAX_OF_USER + 1
+    for number in range(MAX_OF_USER):
+        notices.box("alice", f"f{number}" if named else None)
+    assert notices.box("alice", "phone") is not phone
+    assert notices.box("bob", "phone") is other
 
 
 async def test_only_the_user_and_not_the_device_that_reads(notices: Notices) -> None:
