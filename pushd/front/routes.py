@@ -22,6 +22,7 @@ from pushd.front.greetings import Greetings
 from pushd.front.history import History
 from pushd.front.marks import call, read
 from pushd.front.multipull import ack, multi_pull
+from pushd.front.origins import answer_preflight
 from pushd.front.publishes import content_type, publish_many, publish_one
 from pushd.front.pulls import SinglePull, parse_ask
 from pushd.front.query import decode_part, parse_query
@@ -36,7 +37,6 @@ _CHANNELS = b"/v1/channels/"
 _MESSAGES = b"/messages"
 _READ = b"/read"
 _WITHOUT_PREFLIGHT = frozenset({b"/healthz", b"/readyz"})
-_MAX_AGE_S = 7200
 MAX_KEPT_TARGET = 512  # bytes of a pull's target that is remembered with what it means
 
 
@@ -121,7 +121,7 @@ class Routes:
             connection.hand_over(self._engines.websocket, request)
             return
         if request.method == b"OPTIONS" and request.target.startswith(self._prefix + b"/v1/"):
-            self._preflight(connection, request)
+            connection.respond(answer_preflight(self._hub, request))
             return
         methods = self._fixed.get(path)
         if methods is None:
@@ -155,31 +155,11 @@ class Routes:
             serve = publish_one if what == b"messages" else read
             serve(connection, request, _channel_name(name))
         elif request.method == b"OPTIONS":
-            self._preflight(connection, request)
+            connection.respond(answer_preflight(self._hub, request))
         elif what == b"messages":
             raise _not_allowed(b"GET", b"POST", b"OPTIONS")
         else:
             raise _not_allowed(b"POST", b"OPTIONS")
-
-    def _preflight(self, connection: HttpConnection, request: Request) -> None:
-        """CORS: answered here, so that it costs what a hot answer costs."""
-        origin = request.headers.get(b"origin")
-        if origin is None:
-            extra = b"Allow: GET, POST, PUT, DELETE, OPTIONS\r\n"
-        elif not self._hub.origins.allows(origin.decode("latin-1")):
-            raise Forbidden(
-                "This origin is not on the list.",
-                cure="Add the origin to the setting 'origins' (PUSHD_ORIGINS).",
-            )
-        else:
-            extra = (
-                b"Access-Control-Allow-Methods: GET, POST, PUT, DELETE\r\n"
-                # What else libraries send (tracing, cache control) is ignored, so it may come: a
-                # star is every header but Authorization, and older browsers need the list.
-                b"Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID, *\r\n"
-                b"Access-Control-Max-Age: %d\r\n"
-            ) % _MAX_AGE_S
-        connection.respond(self._hub.responses.make(204, b"", extra=extra))
 
 
 def _not_allowed(*methods: bytes) -> MethodNotAllowed:

@@ -8,8 +8,9 @@ from pushd.core.events import parse_id
 from pushd.core.names import check_device
 from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor
-from pushd.errors import DeviceConnected, Forbidden, NotReady, Unauthorized
+from pushd.errors import DeviceConnected, NotReady, Unauthorized
 from pushd.front.connection import HttpConnection
+from pushd.front.origins import check_connecting
 from pushd.front.pulls import device_of
 from pushd.front.query import parse_query
 from pushd.front.request import Request
@@ -26,7 +27,7 @@ def serve_events(connection: HttpConnection, request: Request) -> None:
     query = parse_query(request.query)
     named = query.get("device")
     named = None if named is None else check_device(named)
-    _check_origin(hub, request)
+    check_connecting(hub, request)
     try:
         identity = _identify(connection, request, query.get("token"))
     except NotReady as error:
@@ -39,16 +40,6 @@ def serve_events(connection: HttpConnection, request: Request) -> None:
         connection, identity, device, _known(request), chunked=request.keep_alive
     )
     session.start([name for name in query.get("channels", "").split(",") if name])
-
-
-def _check_origin(hub: Hub, request: Request) -> None:
-    origin = request.headers.get(b"origin")
-    host = request.headers.get(b"host", b"").decode("latin-1")
-    if not hub.origins.allows_upgrade(origin.decode("latin-1") if origin else None, host):
-        raise Forbidden(
-            "Pages of this origin may not connect.",
-            cure="Add the origin to the setting 'origins' (PUSHD_ORIGINS).",
-        )
 
 
 def _identify(connection: HttpConnection, request: Request, token: str | None) -> Identity:

@@ -16,7 +16,6 @@ from pushd.core.permissions import Identity
 from pushd.core.responses import CLOSE, splice
 from pushd.errors import (
     BadRequest,
-    Forbidden,
     Overloaded,
     PushdError,
     Unauthorized,
@@ -24,6 +23,7 @@ from pushd.errors import (
 )
 from pushd.front.caller import bearer
 from pushd.front.connection import HttpConnection
+from pushd.front.origins import check_connecting
 from pushd.front.pulls import device_of
 from pushd.front.query import parse_query
 from pushd.front.request import Request
@@ -107,7 +107,7 @@ async def serve_websocket(connection: HttpConnection) -> None:
             raise Overloaded("This node is busy.", retry_after=jittered())
         offer = Offer(request)
         _check_version(request)
-        _check_origin(hub, request)
+        check_connecting(hub, request)
         if connection.leftover:
             # The library would look at them only when more came.
             raise BadRequest("A client must wait for the upgrade before it sends frames.")
@@ -128,16 +128,6 @@ def _check_version(request: Request) -> None:
     key = request.headers.get(b"sec-websocket-key", b"")
     if not _KEY.fullmatch(key):
         raise BadRequest("Sec-WebSocket-Key must be 16 bytes in base64.")
-
-
-def _check_origin(hub: Hub, request: Request) -> None:
-    origin = request.headers.get(b"origin")
-    host = request.headers.get(b"host", b"").decode("latin-1")
-    if not hub.origins.allows_upgrade(origin.decode("latin-1") if origin else None, host):
-        raise Forbidden(
-            "Pages of this origin may not connect.",
-            cure="Add the origin to the setting 'origins' (PUSHD_ORIGINS).",
-        )
 
 
 async def _upgraded(
