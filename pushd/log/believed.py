@@ -9,32 +9,33 @@ from __future__ import annotations
 import sqlite3
 from typing import Final, NamedTuple
 
-from pushd.log.idclock import DAY_MS
-
 # A start this far after the last known time may delete nothing by the wall clock.
-AWAY_MS: Final = DAY_MS
+AWAY_MS: Final = 86_400_000
 
-_READ: Final = "SELECT value FROM meta WHERE key = 'believed_at'"
-_NEWEST: Final = "SELECT max(last_at) FROM channels"
-_NOTE: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('believed_at', ?)"
+_READ: Final = "SELECT value FROM meta WHERE key = ?"
+_NOTE: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('believed_at', ?), ('ids_at', ?)"
 
 
 class Believed(NamedTuple):
-    """Ms since 1970. ``noted``: by retention; else it is the time of the newest message."""
+    """Ms since 1970. ``ids_ms``: what the clock of the ids said then. Where retention has noted
+    nothing yet, that is None, and ``wall_ms`` the time of the newest message.
+    """
 
     wall_ms: int
-    noted: bool
+    ids_ms: int | None
+
+    def is_far_behind(self, wall_ms: int) -> bool:
+        return wall_ms - self.wall_ms > AWAY_MS
 
 
-def load(connection: sqlite3.Connection) -> Believed | None:
-    """None: there is nothing yet that a clock could do harm to."""
-    row = connection.execute(_READ).fetchone()
-    if row is not None:
-        return Believed(int(row[0]), True)
-    (newest,) = connection.execute(_NEWEST).fetchone()
-    return None if newest is None else Believed(int(newest), False)
+def load(connection: sqlite3.Connection, newest_ms: int | None) -> Believed | None:
+    """``newest_ms``: of the messages. None: there is nothing yet that a clock could do harm to."""
+    noted = [connection.execute(_READ, (key,)).fetchone() for key in ("believed_at", "ids_at")]
+    if all(noted):
+        return Believed(*(int(value) for (value,) in noted))
+    return None if newest_ms is None else Believed(newest_ms, None)
 
 
-def note(connection: sqlite3.Connection, wall_ms: int) -> None:
+def note(connection: sqlite3.Connection, wall_ms: int, ids_ms: int) -> None:
     """Within a transaction of the writer."""
-    connection.execute(_NOTE, (wall_ms,))
+    connection.execute(_NOTE, (wall_ms, ids_ms))

@@ -5,21 +5,26 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from pushd.log.believed import Believed
+
 DAY_MS: Final = 86_400_000
 
 
 class IdClock:
-    """Starts at the wall clock, or later when younger ids are on disk, and goes on steadily.
+    """Starts where it was, and later by how long it stood still as far as that can be known; or
+    with the wall clock, where it never was noted. Then it goes on steadily.
 
-    So no step of the wall clock forgets an id too early. ``days``: oldest and newest on disk.
+    So no wrong wall clock forgets an id too early. ``days``: oldest and newest on disk.
     """
 
-    def __init__(self, days: tuple[int, int] | None, window_s: float) -> None:
+    def __init__(
+        self, days: tuple[int, int] | None, window_s: float, believed: Believed | None = None
+    ) -> None:
         self.window_ms = int(window_s * 1000)
         # The window reaches into so many days before today.
         self.days_back = -(-self.window_ms // DAY_MS)
-        wall_ms = time.time_ns() // 1_000_000
-        self._base = wall_ms if days is None else max(wall_ms, days[1] * DAY_MS)
+        began = _began_at(time.time_ns() // 1_000_000, believed)
+        self._base = began if days is None else max(began, days[1] * DAY_MS)
         self._started = time.monotonic()
         self.oldest = self._base // DAY_MS if days is None else days[0]
 
@@ -33,3 +38,11 @@ class IdClock:
 
     def expired_all(self, before: int) -> None:
         self.oldest = before
+
+
+def _began_at(wall_ms: int, believed: Believed | None) -> int:
+    """A stop that seems to have been longer than a day may have been none: nothing has passed."""
+    if believed is None:
+        return wall_ms
+    stood_still = 0 if believed.is_far_behind(wall_ms) else max(0, wall_ms - believed.wall_ms)
+    return (believed.wall_ms if believed.ids_ms is None else believed.ids_ms) + stood_still

@@ -166,7 +166,7 @@ class Ledger:
             self._execute(f"DELETE FROM {table} WHERE user = ?", (user,))
 
     def note_clock(self, wall_ms: int) -> None:
-        note(self._connection, wall_ms)
+        note(self._connection, wall_ms, self._steady_ms)
 
     def revoke(self, kind: str, value: str, until_s: float) -> tuple[float, float]:
         self._execute(_REVOKE, (kind, value, self.now_ms, int(until_s * 1000)))

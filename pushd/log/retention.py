@@ -118,7 +118,9 @@ class RetentionService:
         self.age_waits = False
         self._believed = believed
         # Unix seconds, on disk; infinitely long ago when there is none.
-        self._noted = believed.wall_ms / 1000 if believed and believed.noted else -math.inf
+        self._noted = (
+            -math.inf if believed is None or believed.ids_ms is None else believed.wall_ms / 1000
+        )
         self._live = live
         self._interval_s = interval_s
         self._rules = rules
@@ -129,13 +131,14 @@ class RetentionService:
         # Late bound: tests move the clocks.
         known = None if self._believed is None else self._believed.wall_ms / 1000
         clock = ClockGuard(lambda: time.time(), lambda: steady_clock(), known)
+        # At once: what is stored from now on has its times from a clock that may be wrong.
+        self._note(clock.look() or known)
         self.age_waits = clock.waits
         while True:
             await trio.sleep(self._interval_s)
             now = clock.look()
             self.age_waits = now is None
-            if now is not None:
-                self._note(now)
+            self._note(now)
             self._signal(Signal.TIDY_BY_STEADY_CLOCK if now is None else Signal.TIDY)
             try:
                 await self._go_round(now)
@@ -145,17 +148,18 @@ class RetentionService:
             except Exception:
                 _logger.exception("retention failed")
 
-    def _note(self, now: float) -> None:
+    def _note(self, now: float | None) -> None:
         """For the next start. When it is refused, the next round does it."""
-        if abs(now - self._noted) < NOTE_S:
+        if now is None or abs(now - self._noted) < NOTE_S:
             return
 
         def done(answer: PushdError | None) -> None:
-            if answer is None:
-                self._noted = now
+            if answer is not None:
+                self._noted = -math.inf
 
         with contextlib.suppress(PushdError):
             self._request(NoteClock(int(now * 1000), done))
+            self._noted = now
 
     async def _go_round(self, now: float | None) -> None:
         ring = self._live.ring

@@ -54,7 +54,7 @@ class Writer:
         self._post = post
         self._space = FreeSpace(directory, options.min_free_bytes, opened.store.reusable_bytes)
         self._checkpointer = Checkpointer(opened.store)
-        self._clock = IdClock(opened.store.day_span(), options.idempotency_s)
+        self._clock = IdClock(opened.store.day_span(), options.idempotency_s, opened.believed)
         self._decider = Decider(opened.store, opened.last_epoch, self._clock)
         self._sweeper = Sweeper(opened.store, self._clock, options.device_idle_s)
         self._changer = Changer(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from pushd.log import Log
+from pushd.log.changes import NoteClock
+from pushd.log.crossing import Signal
 from pushd.log.idclock import DAY_MS, IdClock
 from pushd.log.store import connect_reader
-from tests.log.support import append, entry, opened
+from tests.log.support import answer, append, entry, idle, opened
 
 
 async def test_an_id_is_free_again_after_its_time(
@@ -43,6 +47,53 @@ async def test_an_id_is_free_again_after_its_time(
     # A clock that is set back does not make ids younger, nor forget them.
     async with opened(tmp_path) as log:
         assert log.heads["news"].seq == 301
+
+
+async def test_a_clock_that_is_ahead_at_a_start_forgets_no_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does the next start, when the clock is believed: ids go by a clock of their own."""
+    ahead = {"ns": 0}
+    real = time.time_ns
+    monkeypatch.setattr("time.time_ns", lambda: real() + ahead["ns"])
+    ms = 1_000_000
+
+    async def retry(*noted: bool) -> None:
+        for note in noted:
+            async with opened(tmp_path) as log:
+                await tidied(log)
+                assert (await append(log, entry("news", 1, id="1")))[0].duplicate
+                if note:
+                    await answer(lambda done: log._request(NoteClock(time.time_ns() // ms, done)))
+                (new,) = await append(log, entry("news", ahead["ns"], id=f"{ahead['ns']}"))
+                assert not new.duplicate
+            async with opened(tmp_path) as log:
+                await tidied(log)
+                assert (await append(log, entry("news", 1, id="1")))[0].duplicate
+                (again,) = await append(log, entry("news", ahead["ns"], id=f"{ahead['ns']}"))
+                assert again.duplicate
+            ahead["ns"] += 1
+
+    async with opened(tmp_path) as log:
+        await append(log, entry("news", 1, id="1"))
+    # Of messages alone, then as retention has noted it.
+    ahead["ns"] = 400 * DAY_MS * ms
+    await retry(False, True, False)
+    ahead["ns"] = 800 * DAY_MS * ms
+    await retry(False, True, False)
+    # Set back: nothing is forgotten either. A stop of less than a day counts.
+    ahead["ns"] = -800 * DAY_MS * ms
+    await retry(True, False)
+    ahead["ns"] += (DAY_MS - 3_600_000) * ms
+    await retry(True)
+    ahead["ns"] += 2 * 3_600_000 * ms
+    async with opened(tmp_path) as log:
+        assert not (await append(log, entry("news", 1, id="1")))[0].duplicate
+
+
+async def tidied(log: Log) -> None:
+    log._put(Signal.TIDY)
+    await idle(log)
 
 
 @pytest.mark.parametrize("window_s", [1.0, 3600.0, 86_400.0, 3 * 86_400.0])
