@@ -205,7 +205,8 @@ def _prepare(
     try:
         copy(source, target, progress)
         with closing(sqlite3.connect(target, isolation_level=None)) as connection:
-            connection.execute("PRAGMA journal_mode = MEMORY")
+            # Nothing to go back to here: a journal of all ids in memory would be large.
+            connection.execute("PRAGMA journal_mode = OFF")
             connection.execute("PRAGMA synchronous = OFF")
             form.apply_pending(connection)
             if replaced is not None:
