@@ -79,35 +79,49 @@ class Targets(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Auth(msgspec.Struct, tag="auth"):
+    """Must be the first frame, when the upgrade brought no token."""
+
     token: str
 
 
 class Refresh(msgspec.Struct, tag="refresh"):
+    """A new token of the same user and device, before the old one expires."""
+
     token: str
 
 
 class Subscribe(msgspec.Struct, tag="subscribe"):
+    """More channels, each with a cursor, which is only compared: its head may tell of a reset."""
+
     channels: dict[str, str]
 
 
 class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
+    """Channels to hint at no more."""
+
     channels: list[str]
 
 
 class Ping(msgspec.Struct, tag="ping"):
-    pass
+    """A heartbeat that is answered by pong; any other frame is one as well."""
 
 
 class Ack(msgspec.Struct, tag="ack"):
+    """Cursors up to which this device has the messages. Answered only when one is refused."""
+
     cursors: dict[str, str]
 
 
 class Read(msgspec.Struct, tag="read"):
+    """How far the user has read. Answered only when it is refused."""
+
     channel: str
     cursor: str
 
 
 class Publish(msgspec.Struct, tag="publish"):
+    """As POST /v1/publish. ``id`` comes back in the answer, and is the message's if it has none."""
+
     to: Targets
     message: Message
     id: str | None = None
@@ -119,6 +133,8 @@ def null_data() -> msgspec.Raw:
 
 
 class Call(msgspec.Struct, tag="call"):
+    """For the application; nobody can handle calls yet."""
+
     name: str
     id: str | None = None
     # Not "Raw | None": in a union with None, Raw takes nothing but null.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, Final
 
@@ -18,15 +19,19 @@ from pushd.metrics import CONTENT_TYPE
 from pushd.web.asyncapi import asyncapi
 from pushd.web.call import Call, identify, is_local, parse_call
 from pushd.web.docs import docs_page
+from pushd.web.docs_script import SCRIPT_SOURCE
 from pushd.web.metrics import make_collector
 from pushd.web.openapi import openapi
 from pushd.web.operation import JSON, Operation
-from pushd.web.pages import console, home
+from pushd.web.pages import ADDRESS, console, home
 from pushd.web.table import ADMIN, PAGES, full_path
 
 log = structlog.get_logger("pushd.admin")
 
 HTML: Final = "text/html; charset=utf-8"
+_HOST: Final = re.compile(
+    r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:[0-9]{1,5})?"
+)
 _METRICS: Final = next(each for each in PAGES if each.name == "metrics")
 
 
@@ -98,7 +103,7 @@ def _add_pages(app: QuartTrio, hub: Hub) -> None:
     pages: dict[str, Any] = {
         "/": cache(lambda: home(prefix)),
         "/console/": cache(lambda: console(prefix)),
-        "/docs": cache(lambda: docs_page(described(), prefix)),
+        "/docs": cache(lambda: docs_page(described(), asyncapi(prefix), prefix)),
     }
     documents: dict[str, Any] = {
         "/openapi.json": cache(lambda: msgspec.json.encode(described())),
@@ -106,7 +111,7 @@ def _add_pages(app: QuartTrio, hub: Hub) -> None:
     }
 
     async def show() -> Response:
-        return _page(pages[request.path]())
+        return _page(pages[request.path]().replace(ADDRESS, _address()))
 
     async def tell() -> Response:
         return Response(documents[request.path](), content_type=JSON)
@@ -174,9 +179,18 @@ def _problem(error: PushdError) -> Response:
     return response
 
 
+def _address() -> str:
+    """Where this page was asked for: commands to paste name it."""
+    host = request.headers.get("Host", "")
+    scheme = request.headers.get("X-Forwarded-Proto", "http")
+    usable = _HOST.fullmatch(host) and scheme in ("http", "https")
+    return f"{scheme}://{host}" if usable else ADDRESS
+
+
 def _page(text: str) -> Response:
     response = Response(text, content_type=HTML)
     response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src {SCRIPT_SOURCE}; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return response

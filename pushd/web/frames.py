@@ -58,16 +58,20 @@ class Hint(msgspec.Struct, tag="hint"):
 
 
 class Subscribed(msgspec.Struct, tag="subscribed"):
+    """Answers subscribe; comes unasked when a new inbox of the user begins."""
+
     heads: dict[str, Head]
     denied: list[Denied]
 
 
 class Unsubscribed(msgspec.Struct, tag="unsubscribed"):
+    """Answers unsubscribe; comes unasked when a new token covers less."""
+
     channels: list[str]
 
 
 class Pong(msgspec.Struct, tag="pong"):
-    pass
+    """Answers ping."""
 
 
 class Refreshed(msgspec.Struct, tag="refreshed"):
@@ -77,6 +81,8 @@ class Refreshed(msgspec.Struct, tag="refreshed"):
 
 
 class Published(msgspec.Struct, tag="published"):
+    """Answers publish: it is on disk."""
+
     results: list[Stored]
     id: str | None = None
 

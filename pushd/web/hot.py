@@ -5,8 +5,6 @@ A test holds that both name the same routes, and that real answers have these fo
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from pushd.core.frames import Message
@@ -66,11 +64,53 @@ class Pull(msgspec.Struct):
     messages: list[Pulled]
 
 
-class MultiPull(msgspec.Struct):
-    """By channel: a pull, or ``reset``, or ``error``. ``notices``: what a session would get."""
+class Refused(msgspec.Struct):
+    code: str
+    status: int
+    detail: str
+    cure: str
+    retry_after_ms: int = 0
 
-    channels: dict[str, Any]
-    notices: list[dict[str, Any]]
+
+class ResetTo(Refused, kw_only=True):
+    """``resume``: the cursor to go on from. ``skipped``: how many are gone, if that is known."""
+
+    epoch: str
+    first: int
+    head: int
+    skipped: int | None
+    resume: str
+
+
+class Part(msgspec.Struct):
+    """One channel: what a pull of it answers, or ``reset``, or ``error``."""
+
+    channel: str = ""
+    epoch: str = ""
+    first: int = 0
+    head: int = 0
+    next: str = ""
+    more: bool = False
+    messages: list[Pulled] = []
+    reset: ResetTo | None = None
+    error: Refused | None = None
+
+
+class Notice(msgspec.Struct):
+    """What a session would be told: ``read``, or ``bye``."""
+
+    type: str
+    channel: str = ""
+    cursor: str = ""
+    code: int = 0
+    reason: str = ""
+    reconnect: bool = False
+    retry_after_ms: int = 0
+
+
+class MultiPull(msgspec.Struct):
+    channels: dict[str, Part]
+    notices: list[Notice]
 
 
 class Health(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""The pages for people: one look, no file from elsewhere, no script."""
+"""The pages for people: one look, no file from elsewhere, a script for comfort in /docs only."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from html import escape
 
 from pushd import __version__
 
+# In commands to paste; what serves a page puts in the address that it was asked at.
+ADDRESS = "http://localhost:8080"
+_ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Cpath d='M2 8h9M7 3l5 5-5 5' fill='none' stroke='%230b5cad' stroke-width='2.5'/%3E%3C/svg%3E"
+)
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2330; --quiet: #566070; --paper: #fbfbf9;
   --card: #ffffff; --line: #dfe2e6; --accent: #0b5cad; --code: #f1f2f0;
@@ -43,12 +49,14 @@ ul.list a code, ul.list a b { color: var(--accent); font-weight: 600; }
 """
 
 
-def document(title: str, body: str, style: str = "") -> str:
+def document(title: str, body: str, style: str = "", script: str = "") -> str:
     """A whole page. ``body`` is HTML, ``title`` is text."""
+    end = f"<script>{script}</script>" if script else ""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}{style}</style>{body}</html>"
+        f'<link rel="icon" href="{_ICON}">'
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style>{body}{end}</html>"
     )
 
 
@@ -122,6 +130,6 @@ def console(prefix: str) -> str:
 <p>There is no console in this version. What it will show is served as JSON to keys with scope
 <code>read</code> or <code>admin</code>:</p>{_routes(routes)}
 <pre>curl -H "Authorization: Bearer $KEY" \\
-  http://localhost:8080{escape(prefix)}/v1/stats</pre>
+  {ADDRESS}{escape(prefix)}/v1/stats</pre>
 <p class="quiet"><a href="/docs">All routes</a> · <a href="/">Home</a></p></main>""",
     )

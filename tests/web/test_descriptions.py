@@ -18,8 +18,10 @@ from pushd.web.docs import docs_page
 from pushd.web.frames import ServerFrame
 from pushd.web.hot import MultiPull, Published, Pull, Stored
 from pushd.web.openapi import openapi
+from pushd.web.pages import ADDRESS
 from pushd.web.table import OPERATIONS, full_path
-from tests.support.app import KEY, Server, running_server
+from tests.support.app import KEY, Server, running_server, until
+from tests.support.http import request
 from tests.support.sessions import ask, epoch, session
 
 
@@ -31,7 +33,8 @@ async def test_they_are_served(tmp_path: Path, prefix: str) -> None:
         assert found.json == openapi(prefix)
         assert (await server.ask("GET", "/asyncapi.json")).json == asyncapi(prefix)
         page = await server.ask("GET", "/docs")
-        assert page.body.decode() == docs_page(openapi(prefix), prefix)
+        shown = docs_page(openapi(prefix), asyncapi(prefix), prefix)
+        assert page.body.decode() == shown.replace(ADDRESS, "http://localhost")
         assert (await server.ask("GET", "/docs/")).headers["location"] == "/docs"
 
 
@@ -69,7 +72,7 @@ def _references(node: Any) -> Iterator[str]:
 class _Page(HTMLParser):
     """Anchors, links, and whether what is opened is closed."""
 
-    VOID = frozenset({"meta", "wbr", "br"})
+    VOID = frozenset({"meta", "link", "wbr", "br"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,9 +83,10 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        assert tag not in ("script", "img", "link", "iframe")
+        assert tag not in ("img", "iframe")
+        assert "src" not in given, "nothing from elsewhere"
         self.ids += [value for value in [given.get("id")] if value]
-        self.links += [value for value in [given.get("href")] if value]
+        self.links += [value for value in [given.get("href")] if value and tag == "a"]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -95,7 +99,7 @@ class _Page(HTMLParser):
 
 def test_the_page_shows_every_operation() -> None:
     page = _Page()
-    page.feed(docs_page(openapi("/push"), "/push"))
+    page.feed(docs_page(openapi("/push"), asyncapi("/push"), "/push"))
     assert page.open == []
     assert len(page.ids) == len(set(page.ids))
     assert {each.name for each in OPERATIONS} <= set(page.ids)
@@ -103,6 +107,10 @@ def test_the_page_shows_every_operation() -> None:
     for operation in OPERATIONS:
         assert full_path(operation, "/push") in text
         assert operation.summary in text
+    for name in asyncapi()["components"]["messages"]:
+        assert name in page.ids
+    for code in ("bad_request", "epoch_changed", "storage_full", "rate_limited"):
+        assert code in text
     for link in page.links:
         if link.startswith("#"):
             assert link[1:] in page.ids
@@ -157,5 +165,31 @@ async def test_real_answers_of_the_hot_routes_are_as_described(server: Server) -
     strict(Pull, (await server.pull("news", last=10)).json)
     body: Any = {"to": {"users": ["alice"], "all": True}, "message": {"data": 1}}
     strict(Published, (await server.ask("POST", "/v1/publish", token=KEY, body=body)).json)
-    body = {"cursors": {"news": "0", "x": "000000001.4"}}
-    strict(MultiPull, (await server.ask("POST", "/v1/pull", token=KEY, body=body)).json)
+    body = {"cursors": {"news": "0", "x": "000000001.4", "a/b": "0"}}
+    answer = (await server.ask("POST", "/v1/pull", token=KEY, body=body)).json
+    assert "messages" in answer["channels"]["news"]
+    assert "reset" in answer["channels"]["x"]
+    assert "error" in answer["channels"]["a/b"]
+    strict(MultiPull, answer)
+
+
+async def test_real_notices_are_as_described(server: Server) -> None:
+    """What is told to those who poll: read marks, and everybody at the end."""
+    stored = await server.publish("news", 1)
+    cursor = f"{stored['epoch']}.{stored['seq']}"
+    poll = {"cursors": {"news": cursor}, "mine": True, "device": "d1", "wait": 30}
+    asked = request("POST", "/v1/pull", token=server.token("alice", device="d1"), body=poll)
+    async with server.peer() as peer:
+        await peer.write(asked)
+        await until(lambda: server.hub.pulls.held)
+        other = server.token("alice", device="d2")
+        mark = {"cursor": cursor}
+        await server.ask("POST", "/v1/channels/news/read", token=other, body=mark)
+        told = [(await peer.answer()).json]
+        await peer.write(asked)
+        await until(lambda: server.hub.pulls.held)
+        server.stopper.asked.set()
+        told.append((await peer.answer()).json)
+    for answer in told:
+        strict(MultiPull, answer)
+    assert [each["type"] for answer in told for each in answer["notices"]] == ["read", "bye"]
