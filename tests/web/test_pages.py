@@ -32,6 +32,26 @@ async def test_pages(server: Server, path: str) -> None:
     assert b"{{" not in answer.body
 
 
+@pytest.mark.parametrize(
+    ("headers", "address"),
+    [
+        ({"Host": "push.example.com"}, "http://push.example.com"),
+        ({"Host": "push.example.com", "X-Forwarded-Proto": "https"}, "https://push.example.com"),
+        ({"Host": "[::1]:8081"}, "http://[::1]:8081"),
+        ({"Host": 'x"><script>alert(1)</script>'}, "http://localhost:8080"),
+        ({"Host": "x;id"}, "http://localhost:8080"),
+        ({"Host": "x.com", "X-Forwarded-Proto": "javascript"}, "http://localhost:8080"),
+    ],
+)
+async def test_commands_name_the_address_that_the_page_was_asked_at(
+    server: Server, headers: dict[str, str], address: str
+) -> None:
+    for path in ("/docs", "/console/"):
+        page = (await server.ask("GET", path, headers=headers)).body.decode()
+        assert f"{address}/v1/stats" in page
+        assert headers["Host"] in address or headers["Host"] not in page
+
+
 async def test_the_connection_is_closed_after_one_answer(server: Server) -> None:
     for path in ("/", "/v1/stats", "/nothing"):
         async with server.peer() as peer:
