@@ -94,6 +94,14 @@ def test_of_a_whole_log_nothing_is_said(log: Path) -> None:
     assert (report.delivered_marks, report.read_marks, report.revocations) == (1, 1, 1)
 
 
+def test_each_stage_is_announced_before_it_begins(log: Path) -> None:
+    told: list[tuple[str, int]] = []
+    verify(log, lambda what, done, _total: told.append((what, done)))
+    stages = list(dict.fromkeys(what for what, _ in told))
+    assert stages == ["pages checked", "channels checked", "messages checked", "ids checked"]
+    assert told[0] == ("pages checked", 0)
+
+
 @pytest.mark.parametrize("case", SPOILT)
 def test_what_is_wrong_is_said(log: Path, case: str) -> None:
     sql, expected = SPOILT[case]

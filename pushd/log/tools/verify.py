@@ -67,6 +67,8 @@ def verify_source(source: Source, progress: Progress, *, quick: bool = False) ->
     report = Report(str(source.path), kind, form.format, list(form.pending), source.size)
     report.quick = quick
     try:
+        # SQLite does not tell how far it is, and this may take minutes.
+        progress("pages checked", 0, number(connection, "PRAGMA page_count"))
         checks.of_sqlite(connection, report.say, quick=quick)
         if form.applied:
             _check(source, report, progress)
