@@ -23,6 +23,8 @@ from pushd.keysets import JwtKey, ReadyKey
 
 # Of tokens and of API keys; checked before anything else looks at one.
 MAX_CREDENTIAL_CHARS: Final = 8 * 1024
+# It names an algorithm and a key. Looked through before the signature, so for everybody.
+MAX_HEADER_BYTES: Final = 1024
 # Clocks differ a little: a token minted elsewhere this instant is not refused. ``exp`` is exact.
 NBF_LEEWAY_S: Final = 5
 IAT_LEEWAY_S: Final = 60
@@ -125,6 +127,8 @@ class TokenVerifier:
         raise Unauthorized(refusal)
 
     def _candidates(self, raw_header: bytes) -> list[ReadyKey]:
+        if len(raw_header) > MAX_HEADER_BYTES:
+            raise BadRequest(f"Its header is longer than {MAX_HEADER_BYTES} bytes.")
         header = strict_decode(raw_header, _Header)
         present = msgspec.json.decode(raw_header)
         for name in _REFUSED_HEADERS:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from pushd.auth import Authenticator, JwtKey
 from pushd.errors import BadSetting, PushdError, Unauthorized
+from pushd.tokens import MAX_HEADER_BYTES
 
 NOW = 1_763_650_000.0
 SECRET = "a secret of at least thirty-two bytes"
@@ -142,13 +143,23 @@ def test_other_algs(alg: Any, kid: str | None) -> None:
         ('{"alg":"HS256","crit":["exp"]}', "'crit'"),
         ('{"alg":"HS256","crit":null}', "'crit'"),
         ('{"alg":"HS256","b64":false}', "'b64'"),
-        ('{"alg":"HS256","x":' + "[" * 3000 + "]" * 3000 + "}", "deeper"),
+        ('{"alg":"HS256","x":' + "[" * 300 + "]" * 300 + "}", "deeper"),
+        ('{"alg":"HS256","x":[' + "[]," * 340 + "[]]}", "longer"),
         ('{"alg":"HS256","x":NaN}', "NaN"),
     ],
     ids=lambda value: value[:40],
 )
 def test_bad_headers(header: str, reason: str) -> None:
     assert reason in refusal(forge(header, CLAIMS, SECRET)).detail
+
+
+def test_a_header_at_the_limit() -> None:
+    """Anybody can send one: what is looked through before the signature is short."""
+    fits = sign(CLAIMS, more="x" * 500)
+    header = base64.urlsafe_b64decode(fits.partition(".")[0] + "==")
+    missing = MAX_HEADER_BYTES - len(header)
+    assert accept(sign(CLAIMS, more="x" * (500 + missing))).user == "alice"
+    assert "longer" in refusal(sign(CLAIMS, more="x" * (501 + missing))).detail
 
 
 def test_a_kid_names_one_key() -> None:
