@@ -1,4 +1,4 @@
-"""Whether an answer is what its cursor asked for: any other would leave a silent hole."""
+"""Cursors and answers: whether there may be more, and whether an answer leaves a silent hole."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ def position(text: str) -> Cursor:
         return parse_cursor(text, allow_head=False)
     except BadRequest:
         raise BadAnswer(f"The server gave {text!a} as a cursor.") from None
+
+
+def is_ahead(epoch: str, seq: int, cursor: Cursor) -> bool:
+    """Whether a pull from ``cursor`` could bring something, as far as this position tells."""
+    if cursor == HEAD:
+        return True
+    if cursor == START:
+        return seq > 0
+    if epoch != cursor.epoch:
+        # Never written to when the cursor was given, and still not: nothing to fetch.
+        return not (cursor.epoch == NO_EPOCH and seq == 0)
+    return seq > cursor.seq
 
 
 def check_complete(name: str, before: Cursor, after: Cursor, answer: ChannelAnswer) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from pushd.client.answers import ChannelAnswer, Head, Refusal, ResetAnswer
-from pushd.client.complete import check_complete, position
+from pushd.client.complete import check_complete, is_ahead, position
 from pushd.client.events import Dropped, Event, Placed, Received, Reset
-from pushd.core.positions import HEAD, NO_EPOCH, START, Cursor, parse_cursor
+from pushd.core.positions import HEAD, START, Cursor, parse_cursor
 
 # The server takes so many cursors at once.
 MOST_CHANNELS: Final = 128
@@ -43,18 +43,6 @@ class _Channel:
     hint: tuple[str, int] | None = field(default=None)
 
 
-def is_ahead(epoch: str, seq: int, cursor: Cursor) -> bool:
-    """Whether a pull from ``cursor`` could bring something, as far as this position tells."""
-    if cursor == HEAD:
-        return True
-    if cursor == START:
-        return seq > 0
-    if epoch != cursor.epoch:
-        # Never written to when the cursor was given, and still not: nothing to fetch.
-        return not (cursor.epoch == NO_EPOCH and seq == 0)
-    return seq > cursor.seq
-
-
 class FollowState:
     """Cursors of the followed channels, and which of them want a pull."""
 
@@ -65,6 +53,7 @@ class FollowState:
         """
         self._channels: dict[str, _Channel] = {}
         self._mine = mine
+        self._left_out: set[str] = set()
         for name, text in cursors.items():
             self.add(name, text)
 
@@ -127,12 +116,21 @@ class FollowState:
             start = START if name.startswith(_INBOX) else Cursor(head.epoch, head.head)
             self.add(name, head.delivered or str(start))
             events = [Placed(name, self.places[name])]
+        elif name not in self._channels:
+            return self._leave_out(name)
         self.heard(name, head.epoch, head.head)
         return events
 
     def adopts(self, name: str) -> bool:
         """Whether this is one of the user's own that is not followed yet."""
         return self._mine and name not in self._channels and len(self._channels) < MOST_CHANNELS
+
+    def _leave_out(self, name: str) -> list[Event]:
+        """One of the user's own beyond what can be followed: said once."""
+        if not self._mine or name in self._left_out:
+            return []
+        self._left_out.add(name)
+        return [Dropped(name, "too_large", f"At most {MOST_CHANNELS} channels are followed.")]
 
     def suspect(self, names: Iterable[str]) -> None:
         """Nothing is known of these channels' heads: a pull has to tell."""
@@ -200,8 +198,10 @@ class FollowState:
 
     def answered_unasked(self, name: str, answer: ChannelAnswer) -> list[Event]:
         """A channel that ``mine`` has brought; where its answer begins the server knows."""
-        if answer.error is not None or not self.adopts(name):
+        if answer.error is not None or name in self._channels:
             return []
+        if not self.adopts(name):
+            return self._leave_out(name)
         self.add(name, str(START))
         return self.answered(name, str(START), answer)
 

@@ -14,6 +14,7 @@ from pushd.client.answers import Frame, Refusal
 from pushd.client.credential import Credential
 from pushd.client.events import Dropped, Placed, ReadElsewhere, Received, Reset, Status
 from pushd.client.follow import Follow, Following, Plan
+from pushd.client.ladder import TransportKind
 from pushd.client.link import LinkLost
 from pushd.client.problems import Unreachable
 from pushd.errors import BadRequest, Unauthorized
@@ -80,6 +81,24 @@ async def test_mine_is_followed_also_what_is_new(
         assert await data(events, 1) == [2]
         server.links[-1].send_frame(type="read", channel="all", cursor=f"{EPOCH}.2")
         assert await take(events, 1, ReadElsewhere) == [ReadElsewhere("all", f"{EPOCH}.2")]
+
+
+@pytest.mark.parametrize("kinds", [("websocket",), ()], ids=["hints", "polls"])
+async def test_more_of_ones_own_than_can_be_followed_is_not_left_out_silently(
+    autojump_clock: MockClock, server: FakeServer, kinds: tuple[TransportKind, ...]
+) -> None:
+    server.own = [f"user:alice:{number:03}" for number in range(130)]
+    for name in server.own:
+        server.publish(name, name)
+    found: list[object] = []
+    async with following(server, [], mine=True, transports=kinds) as events:
+        with trio.move_on_after(100):
+            while True:
+                found.append(await anext(events))
+    received = [event.channel for event in found if isinstance(event, Received)]
+    dropped = [(event.channel, event.code) for event in found if isinstance(event, Dropped)]
+    assert received == server.own[:128]
+    assert dropped == [(name, "too_large") for name in server.own[128:]], "each is told once"
 
 
 async def test_mine_by_polls_alone_brings_read_marks(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pushd.client.answers import ChannelAnswer, Message, Refusal, ResetAnswer
+from pushd.client.complete import is_ahead
 from pushd.client.events import Dropped, Placed, Reset
 from pushd.client.problems import BadAnswer
-from pushd.client.state import FollowState, is_ahead
+from pushd.client.state import FollowState
 from pushd.core.positions import parse_cursor
 from pushd.errors import BadRequest
 
