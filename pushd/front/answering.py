@@ -64,7 +64,7 @@ class Answering:
         self.out = Outgoing(sock, hub.flusher)
         self.out.on_drained = self._drained
         self.reader = reader
-        self.reader.on_give_way = self._give_way
+        self.reader.body.on_give_way = self._give_way
         self.busy = False
         self.closing = False
         self.waiting: Waiting | None = None

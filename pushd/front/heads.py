@@ -15,6 +15,7 @@ from pushd.errors import BadRequest, TooLarge
 if TYPE_CHECKING:
     import httptools
 
+_HEAD_END = b"\r\n\r\n"
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 # Said twice, these have two readings: refuse both.
 SINGLE = frozenset(
@@ -67,6 +68,34 @@ class Request:
     @property
     def query(self) -> bytes:
         return self.target.partition(b"?")[2]
+
+
+class HeadEnd:
+    """Finds where heads end in bytes that come in pieces: at a blank line, which may be split."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen = b""  # the last bytes before those that come
+
+    def begin(self) -> None:
+        """What comes next is a new head."""
+        self._seen = b""
+
+    def passed(self, data: bytes) -> None:
+        """These were looked at by somebody else, and end within a head."""
+        self._seen = data[1 - len(_HEAD_END) :]
+
+    def find(self, data: bytes, at: int) -> int:
+        """Where the bytes from ``at`` on, up to and including a blank line, end."""
+        window = self._seen + data[at : at + len(_HEAD_END) - 1]
+        split = window.find(_HEAD_END)
+        if split >= 0:
+            return at + split + len(_HEAD_END) - len(self._seen)
+        found = data.find(_HEAD_END, at)
+        end = len(data) if found < 0 else found + len(_HEAD_END)
+        self._seen = (self._seen + data[at:end])[1 - len(_HEAD_END) :]
+        return end
 
 
 def check_head(request: Request, parser: httptools.HttpRequestParser) -> None:

@@ -16,6 +16,7 @@ from pushd.errors import BadRequest, HeadTooLarge, PushdError
 from pushd.front.chunks import Chunks
 from pushd.front.heads import (
     SINGLE,
+    HeadEnd,
     Request,
     RequestLimits,
     body_length,
@@ -23,14 +24,13 @@ from pushd.front.heads import (
     check_head,
     expects_continue,
 )
+from pushd.front.incoming import IncomingBody
 
 __all__ = ["Request", "RequestLimits", "RequestReader"]
 
-_HEAD_END = b"\r\n\r\n"
-
 
 class RequestReader:
-    """Feed it bytes; take requests from ``ready`` in order.
+    """Feed it bytes; take requests from ``ready`` in order. ``body``: of the one under way.
 
     ``body_limit`` is asked once per head that announces a body, and may raise to refuse it.
     """
@@ -42,7 +42,7 @@ class RequestReader:
         allowance: Allowance,
     ) -> None:
         self.ready: deque[Request | PushdError] = deque()
-        self.on_give_way: Callable[[], None] = _nothing  # the body under way has given way
+        self.body = IncomingBody(allowance)
         self.expects_continue = False
         self._limits = limits
         self._body_limit = body_limit
@@ -53,15 +53,11 @@ class RequestReader:
         self._headers = 0
         self._told = 0
         self._silent = 0
-        self._most = 0
         self._length: int | None = 0  # of the body, as announced; None: in chunks
         self._chunks: Chunks | None = None
         self._carefully = False
-        self._seen = b""  # the last bytes of a head whose end may be split
+        self._head_end = HeadEnd()
         self._allowance = allowance
-        self._body: bytes | bytearray = b""
-        self._size = 0
-        self._waits = False  # of the body there is a part, and the allowance knows
         self._refusal: PushdError | None = None
 
     @property
@@ -88,20 +84,7 @@ class RequestReader:
         """Nothing more will be taken: give back what was counted."""
         while self.ready:
             self.next()
-        self._drop_body()
-
-    def _drop_body(self) -> None:
-        self._allowance.give(self._size)
-        self._size = 0
-        self._body = b""
-        if self._waits:
-            self._waits = False
-            self._allowance.ended(self)
-
-    def give_way(self) -> None:
-        """Others need the room, and the body takes long. Nothing may be fed from now on."""
-        self._drop_body()
-        self.on_give_way()
+        self.body.drop()
 
     def admits(self, request: Request) -> bool:
         """Whether a body that did not come through the parser is within its route's limit.
@@ -124,7 +107,7 @@ class RequestReader:
         self._carefully = False
         rest = self._feed(data)
         if self._request is not None:
-            self._seen = data[1 - len(_HEAD_END) :]
+            self._head_end.passed(data)
         return rest or b""
 
     def _feed_in_parts(self, data: bytes) -> bytes:
@@ -136,9 +119,11 @@ class RequestReader:
             if chunks is not None:
                 end = chunks.take(data, at)
             elif self._head_done and self._length is not None:
-                end = at + self._length - self._size
+                end = at + self._length - self.body.size
             else:
-                end = self._end_of_head(data, at)
+                if self._request is None:
+                    self._head_end.begin()
+                end = self._head_end.find(data, at)
             assert end > at
             rest = self._feed(data[at:end])
             at = end
@@ -147,19 +132,6 @@ class RequestReader:
             if chunks is not None and chunks.done == (self._chunks is not None):
                 raise BadRequest("The chunks of the body have two readings.")
         return b""
-
-    def _end_of_head(self, data: bytes, at: int) -> int:
-        """Where the bytes up to and including a blank line end, which may have begun earlier."""
-        if self._request is None:
-            self._seen = b""
-        window = self._seen + data[at : at + len(_HEAD_END) - 1]
-        split = window.find(_HEAD_END)
-        if split >= 0:
-            return at + split + len(_HEAD_END) - len(self._seen)
-        found = data.find(_HEAD_END, at)
-        end = len(data) if found < 0 else found + len(_HEAD_END)
-        self._seen = (self._seen + data[at:end])[1 - len(_HEAD_END) :]
-        return end
 
     def _feed(self, data: bytes) -> bytes | None:
         """To the parser; returns what follows an accepted upgrade, None when there was none."""
@@ -173,15 +145,13 @@ class RequestReader:
             self._refusal = None
             raise refusal or BadRequest(f"This is not HTTP/1.1: {cause}") from None
         if self._request is not None:
+            self.body.stalls()
             self._check_progress(len(data), began)
         return None
 
     def _check_progress(self, fed: int, began: Request | None) -> None:
         """The parser keeps an unfinished header, trailer or chunk size to itself: bound those."""
-        if self._size and not self._waits:
-            self._waits = True
-            self._allowance.waits(self)
-        told = self._head_bytes + self._size
+        told = self._head_bytes + self.body.size
         if began is not self._request or told != self._told:
             self._told = told
             self._silent = 0
@@ -206,8 +176,6 @@ class RequestReader:
         self._head_done = False
         self._head_bytes = 0
         self._headers = 0
-        self._body = b""
-        self._size = 0
 
     def on_url(self, url: bytes) -> None:
         request = self._request
@@ -241,37 +209,20 @@ class RequestReader:
         self._head_done = True
         try:
             check_head(request, self._parser)
-            self._most = self._limit_body(request)
+            self.body.limit = self._limit_body(request)
         except PushdError as error:
             self._refuse(error)
 
     def on_body(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > self._most:
-            self._size -= len(piece)
-            self._refuse(body_too_large(self._most))
         try:
-            self._allowance.take(len(piece), self)
+            self.body.add(piece)
         except PushdError as error:
-            self._size -= len(piece)
             self._refuse(error)
-        if not self._body:
-            self._body = piece
-            return
-        if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += piece
 
     def on_message_complete(self) -> None:
         request = self._request
         assert request is not None
-        request.body = bytes(self._body)
-        request.counted = self._size
-        self._body = b""
-        self._size = 0
-        if self._waits:
-            self._waits = False
-            self._allowance.ended(self)
+        self.body.hand_to(request)
         self._request = None
         self._head_done = False
         self._head_bytes = 0
@@ -292,7 +243,3 @@ class RequestReader:
             raise body_too_large(most)
         self.expects_continue = expects_continue(request)
         return most
-
-
-def _nothing() -> None:
-    pass
