@@ -12,6 +12,7 @@ from pushd.core.positions import Cursor
 from pushd.core.pulling import Position
 from pushd.errors import BadRequest, Conflict, NotFound, NotReady, Overloaded
 from pushd.log import Append, Change, Log, MissingMessages
+from pushd.log.store import DATABASE
 from tests.log.invariants import check
 from tests.log.support import (
     OPTIONS,
@@ -30,6 +31,7 @@ from tests.log.support import (
     trim,
     written,
 )
+from tests.log.vaults import rows
 
 
 async def fill(log: Log, channel: str, count: int) -> None:
@@ -194,13 +196,18 @@ async def test_changes_and_appends_take_effect_in_their_order(tmp_path: Path) ->
 
 async def test_marks_of_a_name_survive_its_deletion_and_not_its_erasure(tmp_path: Path) -> None:
     async with opened(tmp_path) as log:
-        await append(log, entry("user:bob"), entry("user:bob:calls"), entry("user:bobby"))
+        neighbours = {f"user:{name}" for name in ("bo", "bob-", "bob1", "bobby", "c")}
+        await append(log, entry("user:bob"), entry("user:bob:calls"), *map(entry, neighbours))
         await append(log, entry("news", sender="bob"))
         at = {name: Cursor(head.epoch, 1) for name, head in log.heads.items()}
         for user in ("bob", "alice"):
             log.record_read(user, "news", at["news"])
             log.record_delivered(user, "phone", "news", at["news"])
         log.record_read("bob", "user:bob", at["user:bob"])
+        await written(log)
+        # On their way yet.
+        log.record_read("bob", "user:bob:calls", at["user:bob:calls"])
+        log.record_delivered("bob", "tablet", "news", at["news"])
         await delete(log, "user:bob")
         await append(log, entry("user:bob"))
         assert (await marks(log, "bob", None, "user:bob"))["user:bob"].read == at["user:bob"]
@@ -209,8 +216,10 @@ async def test_marks_of_a_name_survive_its_deletion_and_not_its_erasure(tmp_path
         erased = await answer(lambda done: log.erase_user("bob", done))
         assert sorted(erased) == ["user:bob", "user:bob:calls"]
         assert sorted(changes) == [(name, None) for name in sorted(erased)]
-        assert set(log.heads) == {"user:bobby", "news"}
+        assert set(log.heads) == {*neighbours, "news"}
         assert (await marks(log, "bob", "phone", "news"))["news"] == (None, None)
+    for table in ("cursors", "reads", "devices"):
+        assert set(rows(tmp_path / DATABASE, f"SELECT user FROM {table}")) == {("alice",)}
     async with opened(tmp_path) as log:
         assert (await marks(log, "bob", "phone", "news"))["news"] == (None, None)
         assert (await marks(log, "alice", "phone", "news"))["news"] == (at["news"],) * 2
@@ -231,6 +240,9 @@ async def test_revocations_are_known_at_once_and_after_a_restart(tmp_path: Path)
         span = await answer(lambda done: log.revoke("user", "bob", until, done))
         assert span[1] == until
         assert abs(span[0] - time.time()) < 60
+        # The later one counts, though it ends sooner.
+        span = await answer(lambda done: log.revoke("user", "bob", until - 50, done))
+        assert span[1] == until - 50
         await answer(lambda done: log.revoke("jti", "t1", until, done))
         assert log.revocations == {
             ("user", "bob"): span,

@@ -116,6 +116,10 @@ def test_no_mark_is_missed_on_its_way(steps: list[tuple[MarkKey, Cursor] | str])
             buffer.record(key, value)
             assert signals["first"] == firsts + (not dirty_before)
             model[key] = max(value, model.get(key, value))
+        known = dict(disk)
+        for key, value in buffer.all_unwritten():
+            known[key] = max(value, known.get(key, value))
+        assert known == model
         for user in "ab":
             on_disk = (
                 {c: v for (u, d, c), v in disk.items() if (u, d) == (user, "d")},

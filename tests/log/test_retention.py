@@ -18,7 +18,7 @@ from pushd.log import Change, Log, changes, retention
 from pushd.log.crossing import Signal
 from pushd.log.ledger import Ledger
 from pushd.log.requests import MESSAGE_OVERHEAD, Head
-from pushd.log.retention import RetentionService
+from pushd.log.retention import UNBOUNDED, RetentionService
 from pushd.log.startup import open_log
 from pushd.log.store import DATABASE
 from pushd.log.sweeper import Sweeper
@@ -260,6 +260,32 @@ async def test_a_writer_that_refuses_is_asked_again() -> None:
             await enough.wait()
             nursery.cancel_scope.cancel()
     assert [head.channel for head in live.ring] == ["c"]
+
+
+async def test_upkeep_is_told_whether_the_wall_clock_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What goes by the steady clock is looked at in any case."""
+    believed: list[float | None] = [None]
+    heard: list[tuple[float | None, Signal]] = []
+    enough = trio.Event()
+    monkeypatch.setattr(retention.ClockGuard, "look", lambda _: believed[0])
+
+    def signal(what: Signal) -> None:
+        heard.append((believed[0], what))
+        believed[0] = 1e9 if believed[0] is None else None
+        if len(heard) == 4:
+            enough.set()
+
+    service = RetentionService(
+        retention.Live(), 0.001, lambda _: UNBOUNDED, lambda request: request.done(None), signal
+    )
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(service.run)
+            await enough.wait()
+            nursery.cancel_scope.cancel()
+    assert heard[:4] == [(None, Signal.TIDY_BY_STEADY_CLOCK), (1e9, Signal.TIDY)] * 2
 
 
 async def test_a_rule_that_fails_does_not_end_the_service(

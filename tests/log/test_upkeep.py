@@ -100,6 +100,21 @@ async def test_the_device_idle_longest_makes_room(
         check(tmp_path)
 
 
+async def test_a_device_that_made_room_may_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the same day, too: it is noted anew, so that the bound holds."""
+    clock = WallClock(monkeypatch)
+    async with opened(tmp_path, replace(NEVER, devices_per_user=2)) as log:
+        await append(log, entry("a"))
+        for device in "1231231":
+            clock.ahead_s += 1
+            log.record_delivered("alice", device, "a", Cursor(log.heads["a"].epoch, 1))
+            await written(log)
+            check(tmp_path)
+        assert rows(tmp_path, "SELECT device FROM devices ORDER BY 1") == [("1",), ("3",)]
+
+
 async def test_a_device_for_every_request_costs_no_more_than_the_bound(tmp_path: Path) -> None:
     async with opened(tmp_path, NEVER) as log:
         await append(log, entry("a"))
@@ -126,6 +141,8 @@ async def test_devices_idle_for_long_are_dropped(
         log.record_delivered("u7", "phone", "a", at)
         log.record_delivered("u7", "tablet", "a", at)
         await written(log)
+        await tidy(log)
+        clock.ahead_s = 30 * DAY_S - 60
         await tidy(log)
         assert rows(tmp_path, "SELECT count(*) FROM devices") == [(101,)]
         clock.ahead_s = 32 * DAY_S

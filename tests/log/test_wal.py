@@ -70,6 +70,7 @@ CASES: dict[str, tuple[Callable[[Path], None], int | None]] = {
     "cut at a commit": (cut(32 + 3 * FRAME), 3),
     "the last commit spoilt, as by a torn write": (flip(32 + 4 * FRAME + 1000), 4),
     "the page of an earlier commit spoilt": (flip(32 + FRAME + 1000), None),
+    "the last but one spoilt, which was acked": (flip(32 + 3 * FRAME + 1000), None),
     "the first page spoilt": (flip(32 + 24), None),
     "the checksum of a frame spoilt": (flip(32 + FRAME + 20), None),
     "the salt of a frame spoilt": (flip(32 + FRAME + 9), None),
