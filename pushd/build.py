@@ -10,6 +10,7 @@ import trio
 from pushd.access import Access
 from pushd.allowance import Allowance
 from pushd.auth import ApiKey, Authenticator, JwtKey
+from pushd.core.namespaces import Namespaces
 from pushd.core.origins import Origins
 from pushd.core.permissions import SCOPES
 from pushd.core.responses import Responses
@@ -37,6 +38,7 @@ from pushd.tails import Tails
 
 
 def make_log(settings: Settings) -> Log:
+    """Not open yet: that is the first thing that its ``run`` does."""
     log = Log(
         settings.data,
         LogOptions(
@@ -94,29 +96,36 @@ def make_sources(
 def make_authenticator(
     settings: Settings, standing: Standing, sources: tuple[RefreshedKeys, ...]
 ) -> Authenticator:
+    """Raises BadSetting for keys that cannot be used."""
     return Authenticator(*make_keys(settings), sources=sources, standing=standing)
 
 
 def make_origins(settings: Settings) -> Origins:
+    """The pages of the list; in development mode all of this machine."""
     return Origins(settings.origins, loopback=settings.dev)
+
+
+def _make_wheel(settings: Settings) -> TimingWheel[Expiring]:
+    return TimingWheel(settings.heartbeat_check_interval, trio.current_time())
+
+
+def _make_fanout(settings: Settings, counters: Counters, namespaces: Namespaces) -> Fanout:
+    options = FanoutOptions(
+        settings.hint_interval, settings.jitter_subscribers, settings.jitter_pulls_per_second
+    )
+    return Fanout(options, counters, namespaces)
 
 
 def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     """``services``: the nursery that owns what outlives a connection."""
     namespaces = make_rules(settings.retention, settings.namespaces)
-    public = namespaces.public
     counters = Counters()
     standing = Standing()
     standing.revoked = log.revocations
-    access = Access(public, standing)
+    access = Access(namespaces.public, standing)
     sources = make_sources(settings)
-    wheel: TimingWheel[Expiring] = TimingWheel(
-        settings.heartbeat_check_interval, trio.current_time()
-    )
-    options = FanoutOptions(
-        settings.hint_interval, settings.jitter_subscribers, settings.jitter_pulls_per_second
-    )
-    fanout = Fanout(options, counters, namespaces)
+    wheel = _make_wheel(settings)
+    fanout = _make_fanout(settings, counters, namespaces)
     places = Places(log, namespaces)
     responses = Responses()
     tails = Tails(settings.tail_cache, settings.tail_messages)

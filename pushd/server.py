@@ -90,28 +90,9 @@ async def run_node(
     durable.on_advance = hub.on_advance
     durable.on_change = hub.on_change
     hub.inboxes.learn_all(durable.heads)
-    web = LazyWeb(hub)
-    await services.start(hub.fanout.run)
-    await services.start(run_wheel, hub)
-    reloader = Reloader(hub, load or (lambda: settings))
-    stopper.on_hangup = reloader.ask
-    await services.start(stopper.watch_signals)  # before what may take seconds
-    hub.key_sources.on_change = hub.keys_changed
-    await services.start(hub.key_sources.run)
-    await services.start(hub.enforcer.run)
-    await services.start(reloader.run)
+    await _start_services(hub, stopper, load or (lambda: settings))
     async with trio.open_nursery() as connections:
-        engines = Engines(serve_websocket, web.serve, serve_events)
-        most = min(settings.max_connections, raise_file_limit())
-        routes = Routes(hub, engines, admin=admin is None)
-        acceptors = [Acceptor(listener, hub, routes, connections, most)]
-        if admin is not None:
-            # Its room is its own: a crowd at the other door does not keep administrators out.
-            routes = Routes(hub, engines)
-            acceptors.append(Acceptor(admin, hub, routes, connections, most + ADMIN_ROOM))
-            log.info("admin side", address=_url(admin))
-        for acceptor in acceptors:
-            services.start_soon(acceptor.run)
+        acceptors = _open_doors(hub, connections, listener, admin)
         hub.ready = True
         announce(hub)
         await stopper.asked.wait()
@@ -119,6 +100,37 @@ async def run_node(
     durable.close()
     await ended.wait()
     log.info("stopped")
+
+
+async def _start_services(hub: Hub, stopper: Stopper, load: Callable[[], Settings]) -> None:
+    services = hub.services
+    await services.start(hub.fanout.run)
+    await services.start(run_wheel, hub)
+    reloader = Reloader(hub, load)
+    stopper.on_hangup = reloader.ask
+    await services.start(stopper.watch_signals)  # before what may take seconds
+    hub.key_sources.on_change = hub.keys_changed
+    await services.start(hub.key_sources.run)
+    await services.start(hub.enforcer.run)
+    await services.start(reloader.run)
+
+
+def _open_doors(
+    hub: Hub, connections: trio.Nursery, listener: socket.socket, admin: socket.socket | None
+) -> list[Acceptor]:
+    """From now on connections are accepted; ``connections`` runs them."""
+    engines = Engines(serve_websocket, LazyWeb(hub).serve, serve_events)
+    most = min(hub.settings.max_connections, raise_file_limit())
+    routes = Routes(hub, engines, admin=admin is None)
+    acceptors = [Acceptor(listener, hub, routes, connections, most)]
+    if admin is not None:
+        # Its room is its own: a crowd at the other door does not keep administrators out.
+        routes = Routes(hub, engines)
+        acceptors.append(Acceptor(admin, hub, routes, connections, most + ADMIN_ROOM))
+        log.info("admin side", address=_url(admin))
+    for acceptor in acceptors:
+        hub.services.start_soon(acceptor.run)
+    return acceptors
 
 
 async def _run_log(
