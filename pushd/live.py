@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 import trio
 
+from pushd.core.frames import close_code
 from pushd.core.permissions import Identity
 from pushd.errors import Overloaded, PushdError
 from pushd.hub import Hub
@@ -145,9 +146,8 @@ class LiveSession(Session):
 
     def refuse(self, error: PushdError) -> None:
         """Say that this session cannot be, and when to come again."""
-        code = {401: 4001, 503: 1013}.get(error.status, 1011)
         jitter = 1 + random.random()
-        self.bye(code, error.code, int((error.retry_after or 1) * 1000 * jitter))
+        self.bye(close_code(error), error.code, int((error.retry_after or 1) * 1000 * jitter))
 
     def forget(self) -> None:
         """The connection is over."""

@@ -6,7 +6,7 @@ to any number of connections.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -153,8 +153,8 @@ def decode_client_frame(text: str) -> ClientFrame:
         raise BadRequest(f"This frame is not one that pushd knows: {cause}") from None
 
 
-CloseCode = Literal[1000, 1001, 1008, 1009, 1011, 1012, 1013, 4001, 4003, 4008, 4009, 4029]
-RECONNECT: dict[int, bool] = {
+# The close codes, and whether a client may come again as it is.
+RECONNECT: Final[dict[int, bool]] = {
     1000: False,
     1001: True,
     1008: True,
@@ -168,6 +168,14 @@ RECONNECT: dict[int, bool] = {
     4009: False,
     4029: True,
 }
+
+
+_CLOSE: Final = {401: 4001, 403: 4003, 500: 1011, 503: 1013}
+
+
+def close_code(error: PushdError) -> int:
+    """What a session is closed with that cannot be, for this reason."""
+    return _CLOSE.get(error.status, 1008)
 
 
 def bye_json(

@@ -10,7 +10,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from pushd.auth import Authenticator
-from pushd.core.frames import Auth, bye_frame, decode_client_frame
+from pushd.core.frames import Auth, bye_frame, close_code, decode_client_frame
 from pushd.core.names import check_device
 from pushd.core.permissions import Identity
 from pushd.core.responses import CLOSE, splice
@@ -225,8 +225,8 @@ async def _first_frame(hub: Hub, websocket: WebSocketConnection) -> Identity | P
 async def refuse(
     connection: HttpConnection, websocket: WebSocketConnection, error: PushdError
 ) -> None:
-    """Say why, then close with 4001, 4003 or 1013."""
-    code = {401: 4001, 403: 4003, 503: 1013}.get(error.status, 1008)
+    """Say why, then close."""
+    code = close_code(error)
     retry_ms = (error.retry_after or 0) * 1000
     connection.out.write(bye_frame(code, error.code, retry_ms))
     with trio.move_on_after(CLOSE_S):
