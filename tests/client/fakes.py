@@ -217,10 +217,14 @@ async def following(
     store: CursorStore | None = None,
     at_most_once: bool = False,
     has_device: bool = False,
+    own: dict[str, str] | None = None,
     **options: Any,
 ) -> AsyncIterator[Follow]:
-    """A follower of this server, with a seed. A list of channels begins where the server says."""
-    after = begin if isinstance(begin, dict) else {}
+    """A follower of this server, with a seed. A list of channels begins where the server says.
+
+    ``own``: where channels begin that ``mine`` brings.
+    """
+    after = {**(begin if isinstance(begin, dict) else {}), **(own or {})}
     plan = Plan(
         tuple(begin), after, mine, store, has_device, at_most_once, FollowOptions(**options)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -68,8 +69,12 @@ async def test_ones_own_channels_go_on_after_the_store_as_well(
     server.publish("all", 1)
     server.publish("user:alice", 2)
 
-    async def after(begin: dict[str, str], count: int) -> list[object]:
-        async with following(server, begin, mine=True, store=store, transports=kinds) as events:
+    async def after(
+        begin: dict[str, str], count: int, store: MemoryCursors | None = store, **given: Any
+    ) -> list[object]:
+        async with following(
+            server, begin, mine=True, store=store, transports=kinds, **given
+        ) as events:
             found = await data(events, count)
             with trio.move_on_after(60):
                 found.append(await anext(events))
@@ -79,9 +84,9 @@ async def test_ones_own_channels_go_on_after_the_store_as_well(
     server.publish("all", "while it was down")
     server.publish("user:alice", 3)
     assert sorted(map(str, await after({}, 2))) == ["3", "while it was down"]
-    store.cursors.clear()
-    given = {"all": f"{EPOCH}.1", "user:alice": f"{EPOCH}.1"}
-    assert sorted(map(str, await after(given, 2))) == ["3", "while it was down"]
+    own = {"all": f"{EPOCH}.1", "user:alice": f"{EPOCH}.1"}
+    for kept in (MemoryCursors(), None):
+        assert sorted(map(str, await after({}, 2, kept, own=own))) == ["3", "while it was down"]
 
 
 async def test_a_hint_for_a_channel_that_waits_for_the_store_is_remembered(
