@@ -30,6 +30,7 @@ from pushd.pull import Pulls
 from pushd.sessions import Sessions
 from pushd.settings import Settings
 from pushd.tails import Tails
+from pushd.turns import Turns
 
 log = structlog.get_logger("pushd")
 
@@ -60,9 +61,7 @@ class Hub:
     enforcer: Enforcer
     key_sources: Sources
     services: trio.Nursery  # owns what outlives a connection
-    # Whoever parses much does it while holding this: of all large bodies one at a time, so that
-    # the others on the loop wait for one slice, however many there are.
-    turns: trio.Lock = field(default_factory=trio.Lock)
+    turns: Turns = field(default_factory=Turns)  # of what takes a while on the loop
     since: float = field(default_factory=time.time)  # Unix seconds
     ready: bool = False
     connections: int = 0

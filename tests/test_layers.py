@@ -20,7 +20,7 @@ import pytest
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"core", "settings", "logs", "metrics", "limits"}),
-    frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover"})
+    frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
     | frozenset({"busy", "fanout", "notices", "session"})
     | frozenset({"places"})
     | frozenset({"tokens", "keysets", "fetch", "keysource", "revocations"}),

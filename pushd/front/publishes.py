@@ -14,6 +14,7 @@ from pushd.core.permissions import Identity
 from pushd.core.responses import NDJSON
 from pushd.errors import BadRequest, Overloaded, PushdError, TooLarge
 from pushd.front.connection import HttpConnection
+from pushd.front.heavy import HEAVY, hold_body, whose
 from pushd.front.request import Request
 from pushd.hub import Hub
 from pushd.log import Append, Stored
@@ -92,10 +93,10 @@ def publish_many(connection: HttpConnection, request: Request) -> None:
         ended = request.body.count(b"\n")
         if ended + (not request.body.endswith(b"\n")) > hub.settings.max_targets:
             raise TooLarge(f"At most {hub.settings.max_targets} lines at once.")
-        hub.bodies.take(len(request.body), leave=hub.bodies.most // 4)
+        hold_body(hub, len(request.body))
         hub.start_job(_publish_lines, connection, identity, request.body)
-    elif len(request.body) > SLICE_BYTES:
-        hub.bodies.take(len(request.body), leave=hub.bodies.most // 4)
+    elif len(request.body) > HEAVY:
+        hold_body(hub, len(request.body))
         hub.start_job(_publish_large, connection, identity, request.body)
     else:
         _publish_fanned(connection, identity, hub.publisher.parse_fanned(request.body))
@@ -121,8 +122,10 @@ async def _publish_large(connection: HttpConnection, identity: Identity, body: b
     """A mebibyte of brackets takes a tenth of a second: looked through in a thread."""
     hub = connection.hub
     try:
-        async with hub.turns:
-            fanned = await trio.to_thread.run_sync(hub.publisher.parse_fanned, body)
+        async with hub.turns.of(whose(identity)):
+            parse = hub.publisher.parse_fanned
+            large = len(body) > SLICE_BYTES
+            fanned = await trio.to_thread.run_sync(parse, body) if large else parse(body)
             hub.access.check_valid(identity, time.time())
             _publish_fanned(connection, identity, fanned)
     except PushdError as error:
@@ -186,7 +189,7 @@ async def _publish_lines(connection: HttpConnection, identity: Identity, body: b
     try:
         for portion in _slices(body):
             batch: list[Append] = []
-            async with hub.turns:
+            async with hub.turns.of(whose(identity)):
                 for number, line in portion:
                     done = lines.expect(number)
                     try:

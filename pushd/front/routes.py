@@ -19,6 +19,7 @@ from pushd.front.bodies import DEFAULT_LIMIT
 from pushd.front.caller import bearer
 from pushd.front.connection import Engine, HttpConnection
 from pushd.front.greetings import Greetings
+from pushd.front.heavy import HEAVY, serve_in_turn
 from pushd.front.history import History
 from pushd.front.marks import call, read
 from pushd.front.multipull import ack, multi_pull
@@ -135,7 +136,10 @@ class Routes:
         if handler is None:
             preflight = () if path in _WITHOUT_PREFLIGHT else (b"OPTIONS",)
             raise _not_allowed(*methods, *preflight)
-        handler(connection, request)
+        if len(request.body) > HEAVY and handler is not publish_many:  # which sees to it itself
+            serve_in_turn(handler, connection, request)
+        else:
+            handler(connection, request)
 
     def _parse_pull(self, target: bytes) -> Asked | None:
         part, _, query = target[len(self._channels) :].partition(b"?")
@@ -153,7 +157,10 @@ class Routes:
         name, _, what = part.rpartition(b"/")
         if request.method == b"POST":
             serve = publish_one if what == b"messages" else read
-            serve(connection, request, _channel_name(name))
+            if len(request.body) > HEAVY:
+                serve_in_turn(serve, connection, request, _channel_name(name))
+            else:
+                serve(connection, request, _channel_name(name))
         elif request.method == b"OPTIONS":
             connection.respond(answer_preflight(self._hub, request))
         elif what == b"messages":

@@ -11,6 +11,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from pushd.core.frames import PING, bye_frame, decode_client_frame, error_frame, frame
 from pushd.core.permissions import Identity
 from pushd.errors import BadRequest, NotReady, PushdError
+from pushd.front.heavy import HEAVY, whose
 from pushd.handover import HandoverStream
 from pushd.hub import Hub
 from pushd.live import LiveSession
@@ -89,10 +90,12 @@ class WebSocketSession(LiveSession):
                 await self._room.wait()  # the log always answers
             text = await self._websocket.get_message()
             self.hub.counters.frames_in += 1
-            if self.closing:
-                continue  # its peer takes nothing, so the close is not out yet
             if isinstance(text, str):
-                self._handle(text)
+                if len(text) > HEAVY:
+                    async with self.hub.turns.of(whose(self.identity)):
+                        self._handle(text)
+                else:
+                    self._handle(text)
             else:
                 self.send(error_frame(BadRequest("Frames are text, one JSON object each.")))
 
@@ -108,6 +111,8 @@ class WebSocketSession(LiveSession):
 
     def _handle(self, text: str) -> None:
         """A frame that fails gets an error, never a close."""
+        if self.closing:
+            return  # its peer takes nothing, so the close is not out yet
         most = self.hub.settings.max_body
         # The library counts characters, of up to four bytes each.
         if len(text) * 4 > most and len(text.encode()) > most:
