@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import trio
@@ -21,6 +21,9 @@ from pushd.web.operation import Operation
 T = TypeVar("T")
 
 LOOPBACK = ("127.0.0.1", "::1")
+# Held while a million names are looked through, in a thread so that the loop goes on: twenty
+# threads at once would leave it the twentieth part of the interpreter.
+searching: Final = trio.Lock()
 
 
 class Call:

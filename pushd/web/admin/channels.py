@@ -11,7 +11,7 @@ from pushd.core.permissions import ADMIN, READ
 from pushd.errors import NotFound
 from pushd.hub import Hub
 from pushd.log import Head
-from pushd.web.call import Call, answer_of, page
+from pushd.web.call import Call, answer_of, page, searching
 from pushd.web.operation import Answer, Body, Operation
 from pushd.web.params import CHANNEL, LIMIT, NEXT, OF_SEQ, PREFIX, SEQ
 from pushd.web.shapes import (
@@ -28,8 +28,8 @@ from pushd.web.shapes import (
 async def list_channels(call: Call) -> ChannelPage:
     heads, args = call.hub.log.heads, call.args
     limit = args["limit"]
-    # A million names take a while: looked through in a thread, so that the loop goes on.
-    names = await trio.to_thread.run_sync(_search, call, list(heads), limit + 1)
+    async with searching:
+        names = await trio.to_thread.run_sync(_search, call, list(heads), limit + 1)
     found, following = page(names, limit)
     items = [_item(heads[name]) for name in found if name in heads]
     return ChannelPage(items, following)

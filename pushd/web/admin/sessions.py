@@ -11,7 +11,7 @@ import trio
 from pushd.core.permissions import ADMIN, READ
 from pushd.errors import NotFound
 from pushd.sessions import Session
-from pushd.web.call import Call, page
+from pushd.web.call import Call, page, searching
 from pushd.web.operation import Answer, Operation
 from pushd.web.params import LIMIT, NEXT, OF_NODE, OF_USER, REASON, RECONNECT, SESSION, USER
 from pushd.web.shapes import Kicked, SessionItem, SessionPage
@@ -52,8 +52,8 @@ async def list_sessions(call: Call) -> SessionPage:
     if node is not None and node != hub.node_id:
         sessions = {}
     live = list(sessions.values())
-    # There may be a hundred thousand: looked through in a thread, so that the loop goes on.
-    names = await trio.to_thread.run_sync(_search, call, live, limit + 1)
+    async with searching:
+        names = await trio.to_thread.run_sync(_search, call, live, limit + 1)
     found, following = page(names, limit)
     sessions = hub.sessions.by_id  # some may have ended meanwhile
     items = [session_item(call, sessions[each]) for each in found if each in sessions]

@@ -14,7 +14,7 @@ from pushd.core.permissions import ADMIN, READ
 from pushd.core.positions import Cursor
 from pushd.log import Head, UserMarks
 from pushd.web.admin.sessions import KICKED, last_seen_ms, session_item
-from pushd.web.call import Call, answer_of, page
+from pushd.web.call import Call, answer_of, page, searching
 from pushd.web.operation import Answer, Operation
 from pushd.web.params import LIMIT, NEXT, ONLINE, USER
 from pushd.web.shapes import DeviceState, Erased, User, UserChannel, UserItem, UserPage
@@ -31,10 +31,10 @@ async def list_users(call: Call) -> UserPage:
     hub, args = call.hub, call.args
     limit = args["limit"]
     search = _Wanted(args["next"], args["online"], limit + 1)
-    live = set(hub.sessions.by_user)
-    channels = [] if search.online else list(hub.log.heads)
-    # A million names take a while: looked through in a thread, so that the loop goes on.
-    names = await trio.to_thread.run_sync(_search, call, search, live, channels)
+    async with searching:
+        live = set(hub.sessions.by_user)
+        channels = [] if search.online else list(hub.log.heads)
+        names = await trio.to_thread.run_sync(_search, call, search, live, channels)
     found, following = page(names, limit)
     return UserPage([_item(call, user) for user in found], following)
 
