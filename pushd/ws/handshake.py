@@ -7,7 +7,13 @@ import time
 
 import structlog
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+from trio_websocket import (
+    ConnectionClosed,
+    HandshakeError,
+    WebSocketConnection,
+    wrap_server_stream,
+)
+from wsproto.utilities import ProtocolError
 
 from pushd.auth import Authenticator
 from pushd.core.frames import Auth, bye_frame, close_code, decode_client_frame
@@ -133,7 +139,7 @@ def _check_version(request: Request) -> None:
 async def _upgraded(
     hub: Hub, connection: HttpConnection, offer: Offer, stream: HandoverStream
 ) -> None:
-    """One nursery per connection; whatever escapes the library ends here, in one line."""
+    """One nursery per connection; whatever escapes the library, or is our fault, ends here."""
     try:
         async with trio.open_nursery() as nursery:
             with trio.fail_after(HANDSHAKE_S):
@@ -150,9 +156,11 @@ async def _upgraded(
         pass  # the peer left, at whatever moment
     except* trio.TooSlowError:
         log.debug("websocket handshake timed out", address=connection.address)
-    except* Exception as errors:
-        # Refused handshakes and peers that break the protocol arrive as the library's errors.
+    except* (HandshakeError, ProtocolError, OSError) as errors:
+        # Refused handshakes, and peers that break the protocol.
         log.debug("websocket ended", address=connection.address, error=repr(errors.exceptions[0]))
+    except* Exception:
+        log.exception("websocket failed", address=connection.address)
 
 
 def _forget_handshake(websocket: WebSocketConnection) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.support.app import Server, Socket, running_server, until
+from tests.support.app import Server, Socket, failures, running_server, until
 from tests.support.http import ConnectionLost, patience
 from tests.support.sessions import stuff
 from tests.support.websocket import Closed
@@ -180,3 +180,4 @@ async def test_one_session_that_fails_harms_no_other(
             await good.expect("pong")
             await server.publish("all", 1)
             assert await hint(good) == ("all", 1)
+    assert [each["event"] for each in failures(server.log)] == ["websocket failed"]
