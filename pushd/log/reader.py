@@ -128,20 +128,20 @@ def _found(rows: sqlite3.Cursor) -> dict[int, Cursor]:
 
 
 class Turns:
-    """Jobs that wait. Those for messages of one channel stand in line, and the lines take turns:
-    whoever reads a channel again and again keeps nobody waiting who asks for anything else.
+    """Jobs that wait. Those for messages of one channel stand in line, others with their kind, and
+    the lines take turns: whoever reads a channel again and again keeps nobody else waiting.
     """
 
     __slots__ = ("_lines",)
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[int, deque[Job]] = OrderedDict()
+        self._lines: OrderedDict[int | type[Job], deque[Job]] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._lines)
 
     def add(self, job: Job) -> None:
-        of = getattr(job, "log_id", 0)
+        of = getattr(job, "log_id", type(job))
         line = self._lines.get(of)
         if line is None:
             line = self._lines[of] = deque()

@@ -26,10 +26,22 @@ class Job:
             self.log_id = log_id
         self.number = number
         self.size = size
-        self.done: Any = None
+        self.done: Any = None  # nobody is told
 
     def run(self, connection: sqlite3.Connection) -> list[bytes]:
         return [b"x" * self.size]
+
+
+class Other(Job):
+    """Another kind of what is of no channel."""
+
+
+def test_kinds_take_turns() -> None:
+    turns = Turns()
+    jobs = [Other(), Other(), Other(), Job()]
+    for job in jobs:
+        turns.add(job)
+    assert [turns.next() for _ in jobs] == [jobs[0], jobs[3], jobs[1], jobs[2]]
 
 
 @given(st.lists(st.one_of(st.sampled_from([None, 1, 2, 3]), st.just("next")), max_size=60))
