@@ -18,6 +18,9 @@ PAGES: Final = 2_000
 # Busy readers keep the WAL from starting over: from here on they are waited for, briefly.
 RESTART_PAGES: Final = 16_000
 RESTART_WAIT_MS: Final = 100
+# With little free space: what is kept free shall not go into the WAL.
+HURRY_PAGES: Final = 250
+_PAGE: Final = 4096
 
 
 class Checkpointer:
@@ -32,14 +35,20 @@ class Checkpointer:
         self._guessed = 0
         # Pages really written for each that was guessed.
         self._scale = 1.0
+        self._postponed = False
+
+    def pending_bytes(self) -> int:
+        """What the WAL has and the database has not, by the guess."""
+        return int(self._pages) * _PAGE
 
     def grow(self, pages: int) -> None:
         self._guessed += pages
         self._pages += pages * self._scale
 
-    def run_if_due(self) -> None:
+    def run_if_due(self, *, hurry: bool = False) -> None:
         """Raises sqlite3.Error when the disk cannot be trusted; a full disk only postpones."""
-        if self._pages < self._due:
+        due = self._due - PAGES + HURRY_PAGES if hurry else self._due
+        if self._pages < due:
             return
         if self._pages < self._restart_at:
             self._run("PASSIVE")
@@ -48,6 +57,11 @@ class Checkpointer:
             self._run("RESTART")
         # In vain: it is a long read (a backup), for which nobody shall wait again and again.
         self._restart_at = max(float(RESTART_PAGES), 2 * self._pages)
+
+    def settle(self) -> None:
+        """As much as goes without waiting, due or not. Raises like ``run_if_due``."""
+        if self._pages:
+            self._run("PASSIVE")
 
     def run_last(self) -> None:
         self._run("TRUNCATE")
@@ -58,9 +72,12 @@ class Checkpointer:
         except sqlite3.Error as error:
             if not failures.is_passing(error):
                 raise
-            _logger.warning("checkpoint postponed", error=str(error))
+            if not self._postponed:
+                self._postponed = True
+                _logger.warning("checkpoint postponed", error=str(error))
         else:
             self.count += 1
+            self._postponed = False
             if frames and self._guessed:
                 self._scale = min(1.0, max(0.05, frames / self._guessed))
             # Once all is in the database the next commit starts the file over, if it can.

@@ -60,6 +60,11 @@ class LogStatistics:
     checkpoints: int
     refused_full: int
     wal_bytes: int
+    database_bytes: int
+    # Within the database: what was swept and is written over before the file grows.
+    reusable_bytes: int
+    # Of the disk.
+    free_bytes: int
     # Channels whose cut or deleted messages wait to be swept from the disk.
     garbage: int
     swept_messages: int

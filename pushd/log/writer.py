@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import structlog
 
@@ -30,6 +30,8 @@ from pushd.log.sweeper import Sweeper
 
 _logger = structlog.get_logger("pushd.log")
 
+_LOW: Final = "little disk space is free: appends are refused"
+
 
 class Writer:
     """Construct on any thread, ``run`` on its own. ``post`` hands an outcome to the loop."""
@@ -52,8 +54,15 @@ class Writer:
         self._options = options
         self._marks = marks
         self._post = post
-        self._space = FreeSpace(directory, options.min_free_bytes, opened.store.reusable_bytes)
         self._checkpointer = Checkpointer(opened.store)
+        self._space = FreeSpace(
+            directory,
+            options.min_free_bytes,
+            opened.store.reusable_bytes,
+            self._checkpointer.pending_bytes,
+            self._checkpointer.settle,
+        )
+        self._reusable_bytes = opened.store.reusable_bytes()
         self._clock = IdClock(opened.store.day_span(), options.idempotency_s, opened.believed)
         self._decider = Decider(opened.store, opened.last_epoch, self._clock)
         self._sweeper = Sweeper(opened.store, self._clock, options.device_idle_s)
@@ -68,6 +77,8 @@ class Writer:
     def run(self) -> None:
         """Until CLOSE, or until the disk breaks; ``error`` then says so."""
         try:
+            if self._space.is_low():
+                self._note(_LOW)
             while not self._closing:
                 work = self._current = self._intake.take(self._wait_s())
                 if work and isinstance(work[0], Request):
@@ -77,8 +88,11 @@ class Writer:
                     self._step([])
                 else:
                     self._step(cast("list[Append]", work))
-                if self._changer.sweep_if_due() or work:
-                    self._checkpointer.run_if_due()
+                swept = self._changer.sweep_if_due()
+                if swept or work:
+                    self._checkpointer.run_if_due(hurry=self._space.is_low())
+                if swept:
+                    self._reusable_bytes = self._store.reusable_bytes()
             self._finish()
         except Exception as error:
             self._break(error)
@@ -99,7 +113,7 @@ class Writer:
 
     def _step(self, appends: list[Append]) -> None:
         if appends and self._space.is_low():
-            self._note("little disk space is free: appends are refused")
+            self._note(_LOW)
             self._refuse(appends, None)
             appends = []
         try:
@@ -214,6 +228,9 @@ class Writer:
             checkpoints=self._checkpointer.count,
             refused_full=self.refused_full,
             wal_bytes=self._space.wal_bytes(),
+            database_bytes=self._space.database_bytes(),
+            reusable_bytes=self._reusable_bytes,
+            free_bytes=self._space.free_bytes(),
             garbage=len(self._sweeper.garbage),
             swept_messages=self._sweeper.swept_messages,
             cut_messages=self._changer.cut_messages,
