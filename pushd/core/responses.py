@@ -72,12 +72,8 @@ class Responses:
 
     def problem(self, error: PushdError, extra: bytes = b"") -> bytes:
         """RFC 9457: ``application/problem+json`` with the stable ``code``."""
-        if error.retry_after is not None:
-            extra += b"Retry-After: %d\r\n" % error.retry_after
-        if error.status == 405:
-            extra += b"Allow: %b\r\n" % error.extra.get("allow", "").encode()
-        if error.status == 401:
-            extra += b'WWW-Authenticate: Bearer realm="pushd"\r\n'
+        for name, value in problem_headers(error):
+            extra += b"%b: %b\r\n" % (name.encode(), value.encode())
         return self.make(error.status, problem_body(error), PROBLEM, extra)
 
 
@@ -85,6 +81,18 @@ def problem_body(error: PushdError) -> bytes:
     """The problem object that every engine answers with."""
     title = _REASONS[error.status]
     return msgspec.json.encode({"type": "about:blank", "title": title, **error.as_dict()})
+
+
+def problem_headers(error: PushdError) -> list[tuple[str, str]]:
+    """What every engine puts beside it."""
+    headers = []
+    if error.retry_after is not None:
+        headers.append(("Retry-After", str(error.retry_after)))
+    if error.status == 405:
+        headers.append(("Allow", error.extra.get("allow", "")))
+    if error.status == 401:
+        headers.append(("WWW-Authenticate", 'Bearer realm="pushd"'))
+    return headers
 
 
 def splice(answer: bytes, extra: bytes) -> bytes:

@@ -12,7 +12,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from pushd.core.responses import problem_body
+from pushd.core.responses import PROBLEM, problem_body, problem_headers
 from pushd.errors import BadRequest, MethodNotAllowed, NotFound, PushdError
 from pushd.hub import Hub
 from pushd.metrics import CONTENT_TYPE
@@ -167,15 +167,8 @@ def _of_framework(error: HTTPException) -> PushdError:
 
 
 def _problem(error: PushdError) -> Response:
-    response = Response(
-        problem_body(error), status=error.status, content_type="application/problem+json"
-    )
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    if error.status == 405:
-        response.headers["Allow"] = error.extra["allow"]
-    if error.status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="pushd"'
+    response = Response(problem_body(error), status=error.status, content_type=PROBLEM.decode())
+    response.headers.extend(problem_headers(error))
     return response
 
 

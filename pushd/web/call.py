@@ -14,6 +14,7 @@ from pushd.core.names import Kind, kind_of
 from pushd.core.permissions import ADMIN, Identity, matches
 from pushd.errors import BadRequest, Forbidden, PushdError, Unauthorized
 from pushd.front.bodies import decode_body
+from pushd.front.caller import bearer
 from pushd.front.query import decode_part, parse_query
 from pushd.hub import Hub
 from pushd.web.operation import Operation
@@ -78,10 +79,7 @@ def identify(hub: Hub, operation: Operation) -> Identity:
     header = request.headers.get("Authorization")
     if header is None:
         raise Unauthorized("This needs an API key.")
-    scheme, _, credential = header.partition(" ")
-    if scheme.lower() != "bearer" or not credential.strip():
-        raise Unauthorized("Authorization must be 'Bearer' and a key.")
-    identity = hub.authenticator.identify(credential.strip(), time.time())
+    identity = hub.authenticator.identify(bearer(header.encode("latin-1")), time.time())
     if not identity.scopes.intersection(operation.scopes):
         raise Forbidden(f"This needs a key with scope {' or '.join(operation.scopes)}.")
     if operation.whole and identity.patterns:
