@@ -19,7 +19,7 @@ from pushd.log.lock import LockFile
 from pushd.log.requests import MIB, Head, LogOptions
 from pushd.log.store import CACHE_KIB, DATABASE, Store, connect_reader, connect_writer
 from pushd.log.tools import marker
-from pushd.log.tools.files import sync_directory
+from pushd.log.tools.files import is_full, sync_directory, why_not
 
 # 'PUSH': says to file(1) and to us what this database is.
 APPLICATION_ID: Final = 0x50555348
@@ -85,8 +85,11 @@ def _make_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in missing:
             sync_directory(path.parent)
+    except FileExistsError as error:
+        raise CannotStart(f"{directory} is a file: name a directory (--data).") from error
     except OSError as error:
-        raise CannotStart(f"The data directory {directory} cannot be made: {error}.") from error
+        reason = why_not(error, directory)
+        raise CannotStart(f"The data directory {directory} cannot be made: {reason}.") from error
 
 
 def _create_private(path: Path) -> None:
@@ -105,6 +108,8 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_IOERR and is_full(path.parent):
+            code = sqlite3.SQLITE_FULL
         raise CannotStart(_WHY.get(code, _WHY_NOT).format(path=path, error=error)) from error
 
 

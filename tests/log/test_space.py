@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pushd.errors import CannotStart, NotALog
 from pushd.log import checkpoint
 from pushd.log.space import FreeSpace
-from tests.log.support import OPTIONS, append, entry, opened, trim
+from pushd.log.tools import source
+from tests.log.support import OPTIONS, append, entry, open_and_close, opened, trim
 
 FREE = 1 << 20
 
@@ -71,6 +74,27 @@ async def test_a_start_with_little_space_says_so(
     assert [line["event"] for line in logged if line["log_level"] == "warning"] == [
         "little disk space is free: appends are refused"
     ]
+
+
+def test_a_disk_that_is_full_is_not_taken_for_one_that_is_broken(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite calls it an I/O error when there is no room for the -shm file."""
+    open_and_close(tmp_path)
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pushd.log.startup.connect_reader", refuse)
+    monkeypatch.setattr("pushd.log.tools.source.look", refuse)
+    for free, words in ((0, "full"), (FREE, "disk I/O error")):
+        disk.f_bavail = free
+        with pytest.raises(CannotStart, match=words):
+            open_and_close(tmp_path)
+        with pytest.raises(NotALog, match=words), source.opened(tmp_path):
+            pass
 
 
 async def test_what_is_in_the_file_and_on_the_disk_is_told(tmp_path: Path, disk: Disk) -> None:

@@ -211,6 +211,8 @@ async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CannotStart, match="cannot be made"):
         open_log(tmp_path / "file" / "data", OPTIONS)
+    with pytest.raises(CannotStart, match="is a file: name a directory"):
+        open_log(tmp_path / "file", OPTIONS)
 
 
 async def test_a_start_completes_the_wal_and_needs_no_shm(tmp_path: Path) -> None:

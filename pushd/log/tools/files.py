@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+_LEAST: Final = 256 << 10
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -41,6 +42,15 @@ def give_to_owner_of(model: Path, *paths: Path) -> None:
 def free_bytes(directory: Path) -> int:
     state = os.statvfs(directory)
     return state.f_bavail * state.f_frsize
+
+
+def is_full(directory: Path) -> bool:
+    """Without room for even the small files that reading a log takes (``-shm``), of which SQLite
+    says no more than "disk I/O error"."""
+    try:
+        return free_bytes(directory) < _LEAST
+    except OSError:
+        return False
 
 
 def shown_size(count: int) -> str:

@@ -21,7 +21,7 @@ from pushd.errors import NotALog
 from pushd.log import swap, walcheck
 from pushd.log.lock import LOCK, in_use, read_holder
 from pushd.log.store import DATABASE
-from pushd.log.tools.files import why_not
+from pushd.log.tools.files import is_full, why_not
 from pushd.log.tools.form import Form, look, number
 from pushd.log.tools.walframes import count_valid
 
@@ -175,5 +175,10 @@ def _why(file: Path, error: sqlite3.Error) -> str:
         return (
             f"{file} cannot be opened ({error}). The -wal and -shm files beside it are needed as"
             " well: run this as the user whose directory it is."
+        )
+    if code == sqlite3.SQLITE_IOERR and is_full(file.parent):
+        return (
+            f"{file} cannot be read: its disk is full, and a log that was not closed takes some KiB"
+            " for its -shm file. Free some space."
         )
     return f"{file} cannot be read ({error})."
