@@ -122,7 +122,9 @@ class Puller:
 
     def _learn(self, frame: Frame) -> None:
         for name, refusal in denied_names(frame.denied).items():
-            self._mailbox.put(self._state.drop(name, refusal))
+            # Of more channels than a session follows, some are pulled without hints.
+            if refusal.code != "too_large":
+                self._mailbox.put(self._state.drop(name, refusal))
         for name, head in frame.heads.items():
             self._adopter.met(name, head)
         self._changed.notify()

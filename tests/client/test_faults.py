@@ -154,6 +154,22 @@ async def test_without_a_single_hint_the_interval_finds_everything(
             await watch.until(number)
 
 
+async def test_channels_beyond_what_a_session_follows_come_without_hints() -> None:
+    """The user's own take room, too: of 128 that are named a session has not all."""
+    names = ["a", "b", "c"]
+    async with (
+        pushd.testing.server(max_channels_per_session=3, pull_interval="1s") as node,
+        node.service() as service,
+        watching(node.client("alice"), *names, after="0") as watch,
+    ):
+        await watch.status("live")
+        for name in names:
+            await service.publish(name, name)
+        with trio.fail_after(20):
+            while sorted(watch.data) != names:
+                await watch.changed.wait()
+
+
 async def test_where_no_websocket_gets_through_the_event_stream_does(
     node: pushd.testing.Node, proxy: Proxy
 ) -> None:
