@@ -67,6 +67,22 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors(target), f"{relative(page)}: no heading for {link}"
 
 
+def test_what_the_code_refers_to_is_there() -> None:
+    """``docs/PAGE.md``, or ``docs/PAGE.md, "Heading"``; ``docs/decisions/NUMBER``."""
+    references = 0
+    for path in sorted((ROOT / "pushd").rglob("*.py")):
+        text = re.sub(r"\s+(# )?", " ", path.read_text("utf-8"))
+        for name, heading in re.findall(r"docs/([\w-]+\.md)(?:, \"([^\"]+)\")?", text):
+            references += 1
+            lines = (DOCS / name).read_text("utf-8").splitlines()
+            known = {line.lstrip("# ") for line in lines if line.startswith("#")}
+            assert not heading or heading in known, f"{relative(path)}: {name}, {heading}"
+        for number in re.findall(r"docs/decisions/(\d{4})", text):
+            references += 1
+            assert list(DOCS.glob(f"decisions/{number}-*.md")), f"{relative(path)}: {number}"
+    assert references > 10
+
+
 def test_every_page_is_reachable_from_the_readme() -> None:
     seen: set[Path] = set()
     waiting = [ROOT / "README.md"]

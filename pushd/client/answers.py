@@ -1,4 +1,4 @@
-"""What the server says, as typed structs. Unknown members are ignored (docs/protocol.md, "Terms").
+"""What the server says, as typed structs. Unknown members are ignored (docs/protocol.md).
 
 Everything is checked while it is decoded: an answer of another form raises BadAnswer.
 """

@@ -10,8 +10,8 @@ import msgspec
 from pushd import errors
 from pushd.errors import Forbidden, NotFound, PushdError, TokenExpired, Unauthorized
 
-# These mean 'unknown' or 'later' (docs/protocol.md, "Publishing"): the same id may be sent again.
-# 507 is not among them: it is a definite no, and a disk does not empty itself.
+# These mean 'unknown' or 'later' (docs/protocol.md, "Publish one message"): the same id may be sent
+# again. 507 is not among them: it is a definite no, and a disk does not empty itself.
 _TRANSIENT_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TRANSIENT_CODES: Final = frozenset({"internal", "overloaded", "not_ready", "rate_limited"})
 _LONGEST_RETRY_AFTER_S: Final = 300

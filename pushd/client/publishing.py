@@ -88,7 +88,7 @@ async def publish(
     """Store one message; ``message`` has ``data`` and ``id``. Raises the refusal, or Unreachable.
 
     After a time-out, a 5xx or a lost connection the outcome is unknown, so the same id goes out
-    again: the server stores it at most once (docs/protocol.md, "Publishing").
+    again: the server stores it at most once (docs/protocol.md, "Publish one message").
     """
     raw = await _until_known(http, f"{channel_path(channel)}/messages", message, policy)
     return decode(raw, Published)

@@ -1,6 +1,6 @@
 """What a following client decides: cursors, hints and answers in, 'pull these' and events out.
 
-No I/O and no clock. Two rules carry it (docs/protocol.md, "Hints over WebSocket"): only an answer
+No I/O and no clock. Two rules carry it (docs/protocol.md, "Hints over a WebSocket"): only an answer
 to a pull moves a cursor, never a hint; and a hint that is ahead of the cursor, or of another
 epoch, wants a pull. A pull settles every hint that was heard before it was sent; what is heard
 while it is under way is compared with its answer.

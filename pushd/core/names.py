@@ -1,7 +1,7 @@
 """Names of channels, users, groups and devices: what is allowed, and what a name means.
 
 Nothing is normalised or mended here: a name is taken as it is or refused with the reason,
-because two spellings of one name would be two logs (docs/protocol.md, "Terms").
+because two spellings of one name would be two logs (docs/protocol.md, "Names").
 """
 
 from __future__ import annotations

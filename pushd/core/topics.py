@@ -1,8 +1,8 @@
 """Fan-out without I/O: who follows a channel, what each was sent, and the pass under way.
 
-Rules that make hints safe (design, "heads only rise, registration comes first"):
-a subscriber registers, then reads the head; what was sent is kept per subscription, and what is
-not newer is skipped; a pass walks a snapshot and is repeated while the head is above it.
+Rules that make hints safe: heads only rise; a subscriber registers, then reads the head; what was
+sent is kept per subscription, and what is not newer is skipped; a pass walks a snapshot and is
+repeated while the head is above it.
 """
 
 from __future__ import annotations

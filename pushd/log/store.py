@@ -233,7 +233,7 @@ def connect_writer(directory: Path) -> sqlite3.Connection:
 
 
 def connect_reader(directory: Path) -> sqlite3.Connection:
-    """A connection that cannot write and never checkpoints (see design.md on 3.40.1)."""
+    """A connection that cannot write and never checkpoints (docs/decisions/0002 says why)."""
     connection = sqlite3.connect(
         f"{(directory / DATABASE).absolute().as_uri()}?mode=ro",
         uri=True,
