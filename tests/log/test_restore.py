@@ -225,6 +225,27 @@ def test_adopting_gives_new_epochs_in_place(home: Path) -> None:
     assert verify(data, nothing).problems == []
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "where"),
+    [
+        ("meta", "value", "key = 'last_epoch'"),
+        ("channels", "epoch", "name = 'many:3'"),
+        ("cursors", "epoch", "true"),
+        ("reads", "epoch", "true"),
+        ("idempotency", "epoch", "true"),
+    ],
+)
+def test_an_epoch_that_anything_knows_is_not_given_out_again(
+    home: Path, table: str, column: str, where: str
+) -> None:
+    """A device may have a cursor of it, though nothing else is left of that life."""
+    data = home / "data"
+    change(data / DATABASE, f"UPDATE {table} SET {column} = 'yyyyyyyyy' WHERE {where}")
+    assert rows(data / DATABASE, f"SELECT 1 FROM {table} WHERE {column} = 'yyyyyyyyy'")
+    adopt(data)
+    assert min(epochs(data).values()) > "yyyyyyyyy"
+
+
 def test_a_backup_copied_by_hand_is_not_served_before_it_is_adopted(home: Path) -> None:
     copied = home / "copied"
     copied.mkdir()
