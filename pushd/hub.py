@@ -18,9 +18,11 @@ from pushd.core.origins import Origins
 from pushd.core.responses import Responses
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.enforcer import Enforcer
+from pushd.errors import Overloaded
 from pushd.fanout import Fanout
 from pushd.inboxes import Inboxes
 from pushd.keysource import Sources
+from pushd.limits import jittered
 from pushd.log import Advance, Change, Head, Log
 from pushd.metrics import Counters
 from pushd.notices import Notices
@@ -71,6 +73,12 @@ class Hub:
     def overloaded(self) -> bool:
         """Whether the loop is so late that newcomers would only make it later for all."""
         return self.lag_s > self.settings.shed_lag
+
+    def check_load(self) -> None:
+        """For newcomers. Raises Overloaded while the loop is late, and counts them."""
+        if self.overloaded:
+            self.counters.shed += 1
+            raise Overloaded("This node is busy.", retry_after=jittered())
 
     def on_advance(self, advances: list[Advance]) -> None:
         """Committed messages: keep them for the pulls that follow, then tell who follows."""

@@ -6,6 +6,7 @@ seconds happen, nor have it last longer than five.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -51,6 +52,7 @@ class RefreshedKeys:
         self.refresh_s = refresh_s
         self.on_change: Callable[[], None] = _nothing  # there are other keys than before
         self._loading = False
+        self._loaded_at = -math.inf
         self._asked_at = -ASK_S
         self._wake = trio.Event()
 
@@ -60,6 +62,11 @@ class RefreshedKeys:
         if self.place.aud is not None:
             return None
         return f"tokens of {self.place} are good here for whatever audience they are: set aud"
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was last read or fetched as it should be; infinite when it never was."""
+        return time.monotonic() - self._loaded_at
 
     def ask(self) -> bool:
         """An unknown kid came. Whether it is worth coming again.
@@ -107,6 +114,7 @@ class RefreshedKeys:
     def take(self, raw: bytes) -> None:
         """Have the keys of this JWKS from now on. Raises BadSetting, and the old ones stay."""
         found = parse_jwks(raw, self.algs, self.place.aud, self.place.iss)
+        self._loaded_at = time.monotonic()
         before = {key.fingerprint for key in self.keys}
         if before == {key.fingerprint for key in found.keys}:
             return

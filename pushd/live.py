@@ -14,9 +14,8 @@ import trio
 
 from pushd.core.frames import close_code
 from pushd.core.permissions import Identity
-from pushd.errors import Overloaded, PushdError
+from pushd.errors import PushdError
 from pushd.hub import Hub
-from pushd.limits import jittered
 from pushd.log import Marks
 from pushd.outgoing import Outgoing
 from pushd.sessions import Session
@@ -43,8 +42,7 @@ class LiveSession(Session):
     def open(self, channels: list[str], done: Callable[[PushdError | None], None]) -> None:
         """Register, load the marks, ``greet``; then ``done``. Raises Overloaded."""
         hub = self.hub
-        if hub.overloaded:
-            raise Overloaded("This node is busy.", retry_after=jittered())
+        hub.check_load()
         hub.sessions.open(self)
         # Hints are small: what the kernel would buffer for a peer that does not read is waste.
         self.out.sock.setsockopt(

@@ -62,6 +62,7 @@ class Counters:
     handovers: int = _count("Connections handed over to the web framework.")
     connections_accepted: int = _count("Connections accepted.")
     connections_refused: int = _count("Connections refused because a limit was reached.")
+    shed: int = _count("Connections and sessions refused because the event loop was late.")
     heartbeats_missed: int = _count("Sessions closed because their heartbeat stopped.")
     errors: Counter[str] = field(default_factory=Counter)  # by stable code, see errors.py
 
@@ -82,6 +83,14 @@ class Gauge(NamedTuple):
     label: str = ""
 
 
+class Total(NamedTuple):
+    """A count that something else keeps and that only rises. ``name`` without ``_total``."""
+
+    name: str
+    help: str
+    read: Callable[[], float]
+
+
 class Buckets(Protocol):
     """What a histogram has to show: cumulative (upper bound, count) pairs and the sum."""
 
@@ -100,12 +109,17 @@ class Timing(NamedTuple):
 
 
 class PushdCollector(Collector):
-    """Turns counters, gauges and histograms into metrics. ``render`` is the body of /metrics."""
+    """Turns what is counted and measured into metrics. ``render`` is the body of /metrics."""
 
     def __init__(
-        self, counters: Counters, gauges: Sequence[Gauge] = (), timings: Sequence[Timing] = ()
+        self,
+        counters: Counters,
+        gauges: Sequence[Gauge] = (),
+        timings: Sequence[Timing] = (),
+        totals: Sequence[Total] = (),
     ) -> None:
         self._counters, self._gauges, self._timings = counters, gauges, timings
+        self._totals = totals
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -122,6 +136,8 @@ class PushdCollector(Collector):
         build.add_metric([__version__], 1)
         yield build
         yield from self._collect_counters()
+        for total in self._totals:
+            yield CounterMetricFamily(total.name, total.help, value=total.read())
         for gauge in self._gauges:
             yield _gauge_metric(gauge)
         for timing in self._timings:

@@ -101,8 +101,7 @@ class Acceptor:
             raise Overloaded(
                 "This node has all the connections it may have.", retry_after=jittered()
             )
-        if hub.overloaded:
-            raise Overloaded("This node is busy.", retry_after=jittered())
+        hub.check_load()
         key = self._key(address)
         if key is not None:
             self._of_address.enter(key)

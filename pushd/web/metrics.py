@@ -2,33 +2,129 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+
 from pushd.hub import Hub
-from pushd.metrics import Gauge, PushdCollector, Timing
+from pushd.metrics import Gauge, PushdCollector, Timing, Total
 
 
 def make_collector(hub: Hub) -> PushdCollector:
-    log = hub.log
-    gauges = [
-        Gauge("pushd_sessions", "Live sessions.", lambda: len(hub.sessions.by_id)),
+    return PushdCollector(
+        hub.counters,
+        (*_of_clients(hub), *_of_the_log(hub), *_of_keys(hub)),
+        _timings(hub),
+        _totals(hub),
+    )
+
+
+def _of_clients(hub: Hub) -> tuple[Gauge, ...]:
+    sessions = hub.sessions
+    return (
+        Gauge("pushd_sessions", "Live sessions.", lambda: len(sessions.by_id)),
         Gauge(
-            "pushd_users_online", "Users with a live session.", lambda: len(hub.sessions.by_user)
+            "pushd_sessions_by_transport",
+            "Live sessions: websocket, sse.",
+            lambda: Counter(each.transport for each in sessions.by_id.values()),
+            "transport",
         ),
+        Gauge("pushd_users_online", "Users with a live session.", lambda: len(sessions.by_user)),
         Gauge("pushd_connections", "Open connections.", lambda: hub.connections),
         Gauge("pushd_held_polls", "Pulls that wait.", lambda: len(hub.pulls.held)),
         Gauge("pushd_topics", "Channels that somebody follows.", lambda: len(hub.fanout.topics)),
-        Gauge("pushd_channels", "Channels in the log.", lambda: len(log.heads)),
+        Gauge("pushd_body_bytes", "Request bodies under way.", lambda: hub.bodies.used),
         Gauge("pushd_tail_bytes", "Memory of tails and answers.", lambda: hub.tails.size),
-        Gauge(
-            "pushd_backlog_bytes",
-            "Messages that wait for the disk.",
-            lambda: log.statistics().backlog_bytes,
-        ),
-        Gauge("pushd_wal_bytes", "Size of the -wal file.", lambda: log.statistics().wal_bytes),
         Gauge("pushd_loop_lag_seconds", "Lateness of the wheel's last tick.", lambda: hub.lag_s),
-    ]
-    commits = Timing(
-        "pushd_commit_seconds",
-        "From BEGIN to the end of the sync, per batch.",
-        lambda: log.statistics().commit_seconds,
     )
-    return PushdCollector(hub.counters, gauges, [commits])
+
+
+def _of_the_log(hub: Hub) -> tuple[Gauge, ...]:
+    log = hub.log
+
+    def gauge(name: str, help_: str, member: str) -> Gauge:
+        return Gauge(name, help_, _statistic(hub, member))
+
+    return (
+        Gauge("pushd_channels", "Channels in the log.", lambda: len(log.heads)),
+        Gauge("pushd_revocations", "Revocations in the log.", lambda: len(log.revocations)),
+        gauge("pushd_backlog_bytes", "Messages that wait for the disk.", "backlog_bytes"),
+        gauge("pushd_waiting_reads", "Reads that wait for the disk.", "waiting_reads"),
+        gauge("pushd_unwritten_marks", "Delivered and read marks not on disk yet.", "dirty_marks"),
+        gauge("pushd_wal_bytes", "Size of the -wal file.", "wal_bytes"),
+        gauge("pushd_database_bytes", "Size of the database file.", "database_bytes"),
+        gauge(
+            "pushd_database_reusable_bytes",
+            "Of the database file: swept, and written over before the file grows.",
+            "reusable_bytes",
+        ),
+        gauge("pushd_disk_free_bytes", "Free on the disk of the log.", "free_bytes"),
+        Gauge(
+            "pushd_disk_reserve_bytes",
+            "With less than this free, publishes are refused (min_free_disk).",
+            lambda: hub.settings.min_free_disk,
+        ),
+        gauge(
+            "pushd_unswept_channels",
+            "Channels, live and deleted, whose removed messages are still on disk.",
+            "garbage",
+        ),
+        gauge(
+            "pushd_age_retention_paused",
+            "1 while nothing is removed for its age, because the clock is not believed.",
+            "age_waits",
+        ),
+    )
+
+
+def _of_keys(hub: Hub) -> tuple[Gauge, ...]:
+    def ages() -> dict[str, float]:
+        found: dict[str, float] = {}
+        for source in hub.key_sources.current:
+            place = str(source.place)
+            found[place] = max(source.age_s, found.get(place, 0.0))
+        return found
+
+    return (
+        Gauge(
+            "pushd_key_set_age_seconds",
+            "Since a key set was last fetched or read; infinite if it never was.",
+            ages,
+            "place",
+        ),
+    )
+
+
+def _timings(hub: Hub) -> tuple[Timing, ...]:
+    log = hub.log
+    return (
+        Timing(
+            "pushd_commit_seconds",
+            "From BEGIN to the end of the sync, per batch.",
+            lambda: log.statistics().commit_seconds,
+        ),
+        Timing(
+            "pushd_batch_messages",
+            "Messages of one commit.",
+            lambda: log.statistics().batch_messages,
+        ),
+    )
+
+
+def _totals(hub: Hub) -> tuple[Total, ...]:
+    def total(name: str, help_: str, member: str) -> Total:
+        return Total(name, help_, _statistic(hub, member))
+
+    return (
+        total(
+            "pushd_cut_messages",
+            "Messages removed by retention, trims and deletions; the disk is swept later.",
+            "cut_messages",
+        ),
+        total("pushd_swept_messages", "Removed messages that left the disk.", "swept_messages"),
+        total("pushd_deleted_channels", "Channels deleted.", "deleted_channels"),
+        total("pushd_checkpoints", "Moves from the -wal file to the database.", "checkpoints"),
+    )
+
+
+def _statistic(hub: Hub, member: str) -> Callable[[], float]:
+    return lambda: float(getattr(hub.log.statistics(), member))

@@ -22,7 +22,6 @@ from pushd.core.permissions import Identity
 from pushd.core.responses import CLOSE, splice
 from pushd.errors import (
     BadRequest,
-    Overloaded,
     PushdError,
     Unauthorized,
     UpgradeRequired,
@@ -35,7 +34,6 @@ from pushd.front.query import parse_query
 from pushd.front.request import Request
 from pushd.handover import HandoverStream
 from pushd.hub import Hub
-from pushd.limits import jittered
 from pushd.ws.session import WebSocketSession, serve_session
 from pushd.ws.telling import TellingConnection
 
@@ -109,8 +107,7 @@ async def serve_websocket(connection: HttpConnection) -> None:
     hub = connection.hub
     request = connection.take_handed()
     try:
-        if hub.overloaded:
-            raise Overloaded("This node is busy.", retry_after=jittered())
+        hub.check_load()
         offer = Offer(request)
         _check_version(request)
         check_connecting(hub, request)

@@ -212,6 +212,7 @@ async def test_a_late_loop_sheds_newcomers_and_serves_who_is_here(tmp_path: Path
             answer = await kept.ask("GET", "/v1/ws", headers=upgrade)
             assert (answer.status, answer.code) == (503, "overloaded")
             assert int(answer.headers["retry-after"]) >= 3
+            assert server.hub.counters.shed == 2
         await here.send({"type": "ping"})
         await here.expect("pong")
         server.hub.lag_s = 0.0
