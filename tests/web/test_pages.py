@@ -149,7 +149,7 @@ async def test_stats_tell_that_age_retention_waits(tmp_path: Path) -> None:
     """After a start with a clock far ahead of what is on disk."""
     async with running_server(tmp_path) as server:
         await server.publish("news", 1)
-    change(tmp_path / "log" / DATABASE, "UPDATE channels SET last_at = 1")
+    change(tmp_path / "log" / DATABASE, "UPDATE meta SET value = 1 WHERE key = 'believed_at'")
     async with running_server(tmp_path) as server:
         stats = (await server.ask("GET", "/v1/stats", token=KEY)).json
     assert stats["age_retention"] == "paused"
