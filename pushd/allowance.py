@@ -45,6 +45,7 @@ class Allowance:
         self.used += size
 
     def give(self, size: int) -> None:
+        """These are held no more."""
         self.used -= size
 
     def waits(self, holder: Holder) -> None:

@@ -51,6 +51,7 @@ class PushdError(Exception):
         return members
 
     def as_json(self) -> bytes:
+        """``as_dict`` as JSON."""
         return msgspec.json.encode(self.as_dict())
 
 

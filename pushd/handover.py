@@ -49,6 +49,7 @@ class HandoverStream(trio.abc.Stream):
             await self.wait_send_all_might_not_block()
 
     async def wait_send_all_might_not_block(self) -> None:
+        """Until the socket has taken everything. Raises BrokenResourceError."""
         while self._out.tail_bytes and not self._out.closed:
             if self._drained is None:
                 self._drained = trio.Event()
@@ -58,6 +59,7 @@ class HandoverStream(trio.abc.Stream):
             raise trio.BrokenResourceError("the peer took no bytes in time")
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """What was read already, then what comes; nothing at the end."""
         if self._replay:
             await trio.lowlevel.checkpoint()
             most = len(self._replay) if max_bytes is None else max_bytes

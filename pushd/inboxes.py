@@ -14,6 +14,7 @@ class Inboxes:
         self._named: dict[str, dict[str, None]] = {}
 
     def learn_all(self, channels: Iterable[str]) -> None:
+        """At the start: all channels that there are."""
         for channel in channels:
             self.learn(channel)
 

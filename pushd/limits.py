@@ -27,6 +27,7 @@ class Shares:
         self._counts: dict[str, int] = {}
 
     def of(self, who: str) -> int:
+        """How many ``who`` has."""
         return self._counts.get(who, 0)
 
     def enter(self, who: str) -> None:
@@ -37,6 +38,7 @@ class Shares:
         self._counts[who] = count + 1
 
     def leave(self, who: str) -> None:
+        """One fewer; call it once for each ``enter``."""
         left = self._counts[who] - 1
         if left:
             self._counts[who] = left

@@ -28,7 +28,8 @@ class Poll(Protocol):
 
     done: bool
 
-    def moved(self) -> None: ...
+    def moved(self) -> None:
+        """There is something for it: it is answered now."""
 
 
 class Box(Expiring):
@@ -87,6 +88,7 @@ class Box(Expiring):
         self._notices.answered(self)
 
     def expire(self) -> None:
+        """Its device has not polled for the grace time."""
         if any(not each.done for each in self._polls):
             self._notices.touch(self)
         else:

@@ -91,6 +91,7 @@ class Outgoing:
         self.hold = True
 
     def uncork(self) -> None:
+        """What was held back may go, as far as the socket takes it."""
         self.corked = False
         self.hold = self.closed or bool(self._tail)
         if not self.hold:

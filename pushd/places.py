@@ -19,6 +19,7 @@ class Places:
         self._namespaces = namespaces
 
     def of(self, channel: str) -> Position:
+        """What is there, or ``UNWRITTEN``."""
         head = self._log.heads.get(channel)
         return UNWRITTEN if head is None else Position(head.epoch, head.first, head.seq)
 

@@ -121,6 +121,7 @@ class Publisher:
         self._log.submit(self.append(identity, channels, draft, done))
 
     def append(self, identity: Identity, channels: list[str], draft: Draft, done: Done) -> Append:
+        """As ``submit``, for those who hand in several. Raises Forbidden, NotFound, RateLimited."""
         for channel in channels:
             if not may_publish(identity, channel, self._namespaces.of(channel).publish):
                 raise Forbidden(f"You may not publish to channel {channel!r}.")

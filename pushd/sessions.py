@@ -85,9 +85,11 @@ class Sessions:
             del self.by_user[session.user]
 
     def is_online(self, user: str) -> bool:
+        """Whether the user has a session on this node."""
         return user in self.by_user
 
     def of_user(self, user: str) -> list[Session]:
+        """A copy: they may end while it is walked."""
         return list(self.by_user.get(user, {}).values())
 
     # -- what a session follows ----------------------------------------------------------------

@@ -41,7 +41,9 @@ class KeySource(Protocol):
     keys: tuple[ReadyKey, ...]
 
     @property
-    def weakness(self) -> str | None: ...
+    def weakness(self) -> str | None:
+        """What the log should warn of at the start, if anything."""
+        ...
 
     def ask(self) -> bool:
         """An unknown kid came. Whether it is worth coming again: its keys are being fetched."""
@@ -213,6 +215,7 @@ def _identity_of(payload: bytes, ready: ReadyKey, now: float) -> Identity:
 
 
 def check_expiry(expires: float, now: float) -> None:
+    """``exp`` is exact. Raises TokenExpired."""
     if now >= expires:
         raise TokenExpired("The token has expired.")
 

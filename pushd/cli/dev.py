@@ -31,11 +31,15 @@ TOKEN_TTL_S = 24 * 3600
 
 
 class DevKeys(msgspec.Struct, frozen=True):
+    """Made up by the first ``serve --dev``, and kept."""
+
     api_key: str
     jwt_secret: str
 
 
 class DevClient(msgspec.Struct, frozen=True):
+    """Where the server is and how to use it, for the client commands."""
+
     url: str
     token: str
     key: str

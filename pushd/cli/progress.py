@@ -35,6 +35,7 @@ class Progress(Protocol):
 
 @contextmanager
 def open_progress(total: int) -> Iterator[Progress]:
+    """Until the end of the body. ``total``: how many ``advance`` are to come."""
     if not sys.stderr.isatty():
         yield _Lines(total)
         return

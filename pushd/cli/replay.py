@@ -35,6 +35,7 @@ class Summary:
     rate: float = 0.0
 
     def finish(self, seconds: float) -> None:
+        """It took so long."""
         self.seconds = round(seconds, 3)
         self.rate = round((self.messages + self.inbox_copies) / seconds, 1) if seconds else 0.0
 

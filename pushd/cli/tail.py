@@ -111,6 +111,7 @@ class Tail:
         self._troubled = False
 
     def take(self, event: Event, *, last_of_page: bool) -> None:
+        """``last_of_page``: nothing more can be had without waiting."""
         if isinstance(event, Received):
             self._print(event)
         elif isinstance(event, Reset):

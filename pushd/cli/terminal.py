@@ -15,6 +15,7 @@ def wants_colour(stream: TextIO) -> bool:
 
 
 def styled(text: str, stream: TextIO, **style: Any) -> str:
+    """``style``: as click's. Plain where no colours are wanted."""
     return click.style(text, **style) if wants_colour(stream) else text
 
 
@@ -25,4 +26,5 @@ def say_error(detail: str, cure: str) -> None:
 
 
 def say_warning(text: str) -> None:
+    """On standard error."""
     click.echo(f"{styled('warning:', sys.stderr, fg='yellow', bold=True)} {text}", err=True)

@@ -75,6 +75,7 @@ class Credential:
             return self._token
 
     async def headers(self) -> dict[str, str]:
+        """What a request carries. Raises as ``token``."""
         token = await self.token()
         return {} if token is None else {"Authorization": f"Bearer {token}"}
 

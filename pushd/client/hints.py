@@ -54,6 +54,7 @@ class HintLoop:
         self._reasons: list[str] = []
 
     async def run(self) -> None:
+        """Until cancelled, until there is nothing to try, or until the server ends it for good."""
         while (kind := self._ladder.now) is not None:
             end = await self._one_session(kind)
             final = self._judge(end)

@@ -33,6 +33,7 @@ class Ladder:
 
     @property
     def now(self) -> TransportKind | None:
+        """What to try; None: there is nothing but polls."""
         return self._kinds[self._at] if self._kinds else None
 
     @property

@@ -35,9 +35,12 @@ class Link(Protocol):
 
     two_way: bool
 
-    async def receive(self) -> str: ...
+    async def receive(self) -> str:
+        """The next text."""
+        ...
 
-    async def send(self, text: str) -> None: ...
+    async def send(self, text: str) -> None:
+        """Returns when it is on its way."""
 
 
 class Listener(Protocol):
@@ -49,14 +52,17 @@ class Listener(Protocol):
     def live(self, kind: TransportKind, hello: Frame, left_out: frozenset[str]) -> None:
         """Hints arrive from here on. ``left_out``: channels whose heads come separately."""
 
-    def subscribed(self, frame: Frame) -> None: ...
+    def subscribed(self, frame: Frame) -> None:
+        """Heads of channels that were subscribed, or that came into being."""
 
-    def hinted(self, frame: Frame) -> None: ...
+    def hinted(self, frame: Frame) -> None:
+        """A channel is at a seq."""
 
     def was_read(self, frame: Frame) -> None:
         """Another session of this user has set its read mark."""
 
-    def lost(self, reason: str, *, was_live: bool) -> None: ...
+    def lost(self, reason: str, *, was_live: bool) -> None:
+        """There are no hints for now. ``was_live``: until now there were."""
 
     def ended(self, error: Exception) -> None:
         """The server does not want this client back, or it has no credential for it."""

@@ -17,10 +17,12 @@ class Signal:
         self._event = trio.Event()
 
     def notify(self) -> None:
+        """Wakes all who wait."""
         self._event.set()
         self._event = trio.Event()
 
     async def wait(self) -> None:
+        """For the next ``notify``."""
         await self._event.wait()
 
 
@@ -44,16 +46,19 @@ class Mailbox:
         return len(self._queue) + len(self._reads)
 
     def put(self, events: Iterable[Event]) -> None:
+        """In order, after what waits."""
         self._queue.extend(events)
         self._filled.notify()
 
     def put_status(self, kind: StatusKind, detail: str) -> None:
+        """Takes the place of one that nobody has taken yet."""
         # Only the latest matters to a consumer that is slow: the queue must not grow by these.
         if self._queue and isinstance(self._queue[-1], Status):
             self._queue.pop()
         self.put([Status(kind, detail)])
 
     def put_read(self, mark: ReadElsewhere) -> None:
+        """Takes the place of an earlier one of the same channel."""
         self._reads[mark.channel] = mark
         self._filled.notify()
 
@@ -64,6 +69,7 @@ class Mailbox:
 
     @property
     def failed(self) -> bool:
+        """Whether ``fail`` was called."""
         return self._error is not None
 
     async def next(self) -> Event:

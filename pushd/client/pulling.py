@@ -36,9 +36,12 @@ _HELD_S: Final = 1.0
 class Transport(Connector, Protocol):
     """What following needs of a server."""
 
-    async def pull(self, ask: Ask, limit: int, wait_s: float) -> MultiPulled: ...
+    async def pull(self, ask: Ask, limit: int, wait_s: float) -> MultiPulled:
+        """``wait_s``: how long the server may hold it. Raises PushdError."""
+        ...
 
-    async def ack(self, cursors: dict[str, str]) -> None: ...
+    async def ack(self, cursors: dict[str, str]) -> None:
+        """Records these as delivered. Raises PushdError."""
 
     async def locate(self, channel: str) -> Pulled:
         """A page from where the server says that this device should begin; records nothing."""

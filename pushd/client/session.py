@@ -37,10 +37,12 @@ class SessionEnd:
 
     @property
     def orderly(self) -> bool:
+        """The server said so, by a bye or a close."""
         return self.code is not None
 
     @property
     def stale_token(self) -> bool:
+        """It was for the token; with another one it may go."""
         return self.code == TOKEN_CODE
 
 
@@ -68,17 +70,20 @@ class Session:
         self, reason: str, code: int | None = None, retry_after_s: float | None = None, *,
         blocked: bool = False, final: PushdError | None = None,
     ) -> None:  # fmt: skip
+        """It is over; only the first reason counts."""
         if self._end is None:
             lived_s = None if self._began is None else trio.current_time() - self._began
             self._end = SessionEnd(lived_s, reason, code, retry_after_s, blocked, final)
         self._scope.cancel()
 
     def end_by(self, lost: LinkLost) -> None:
+        """It is over, because the link is."""
         code = lost.code or 0
         final = error_of_close(code, lost.reason) if code in _FINAL_CODES else None
         self.end(lost.reason, lost.code, lost.retry_after_s, blocked=lost.blocked, final=final)
 
     def result(self) -> SessionEnd:
+        """How it went. What nobody has ended has ended with its connection."""
         self.end("the connection ended")
         assert self._end is not None
         return self._end

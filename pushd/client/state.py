@@ -65,6 +65,7 @@ class FollowState:
 
     @property
     def channels(self) -> list[str]:
+        """Their names, in the order in which they were added."""
         return list(self._channels)
 
     @property

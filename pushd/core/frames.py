@@ -48,10 +48,12 @@ def hint_json(channel: str, epoch: str, seq: int, jitter_ms: int) -> bytes:
 
 
 def hint_frame(channel: str, epoch: str, seq: int, jitter_ms: int) -> bytes:
+    """A hint as one text frame."""
     return text_frame(hint_json(channel, epoch, seq, jitter_ms))
 
 
 def error_frame(error: PushdError, id_: str | None = None) -> bytes:
+    """A refusal as one text frame. ``id_``: of the frame that is refused."""
     members: dict[str, Any] = {"code": error.code, "detail": error.detail, **error.extra}
     if error.retry_after is not None:
         members["retry_after_ms"] = error.retry_after * 1000
@@ -194,4 +196,5 @@ def bye_json(
 def bye_frame(
     code: int, reason: str, retry_after_ms: int = 0, reconnect: bool | None = None
 ) -> bytes:
+    """``bye_json`` as one text frame."""
     return text_frame(bye_json(code, reason, retry_after_ms, reconnect))

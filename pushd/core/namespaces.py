@@ -50,10 +50,12 @@ class Namespaces:
         return self._rules.get(channel.partition(":")[0], self._default)
 
     def retention(self, channel: str) -> Retention:
+        """How much of the channel is kept."""
         return self.of(channel).retention
 
     @property
     def public(self) -> frozenset[str]:
+        """The names of those that every user may read."""
         return frozenset(name for name, rules in self._rules.items() if rules.public)
 
 

@@ -50,6 +50,7 @@ class Identity:
 
     @property
     def is_service(self) -> bool:
+        """It came by an API key."""
         return self.user is None
 
     @property

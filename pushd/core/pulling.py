@@ -20,6 +20,7 @@ class Position(NamedTuple):
     seq: int
 
     def as_dict(self) -> dict[str, str | int]:
+        """As the wire has it."""
         return {"epoch": self.epoch, "first": self.first, "head": self.seq}
 
 

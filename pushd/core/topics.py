@@ -23,9 +23,13 @@ class Link(Protocol):
     """The outgoing side of one connection, as fan-out sees it."""
 
     @property
-    def hold(self) -> bool: ...
+    def hold(self) -> bool:
+        """A write would have to wait, or must not happen."""
+        ...
 
-    def write(self, data: bytes) -> bool: ...
+    def write(self, data: bytes) -> bool:
+        """Send or keep. True when the socket took everything."""
+        ...
 
 
 class Subscription:
@@ -69,7 +73,8 @@ class EventSubscription(Subscription):
 class Waiter(Protocol):
     """A held poll: a record that fan-out answers, not a task."""
 
-    def moved(self) -> None: ...
+    def moved(self) -> None:
+        """A channel that it waits for has: it is answered now."""
 
 
 class Topic:
@@ -100,6 +105,7 @@ class Topic:
 
     @property
     def forgettable(self) -> bool:
+        """Nobody follows it, and no pass is to come."""
         return not (self.subscriptions or self.listeners or self.waiters or self.queued)
 
     def recall(self) -> None:
@@ -112,6 +118,7 @@ class Topic:
 
     @property
     def followers(self) -> int:
+        """Sessions that get its hints."""
         return len(self.subscriptions) + len(self.listeners)
 
 
@@ -167,12 +174,14 @@ class Pass:
         self._subscriptions, self._others = [], []
 
     def next_waiters(self, count: int) -> list[Waiter]:
+        """The next ``count`` polls to answer; empty when all had their turn."""
         chunk = self.waiters[self._polled : self._polled + count]
         self._polled += count
         return chunk
 
     @property
     def finished(self) -> bool:
+        """Everybody had their turn."""
         return (
             self._at >= len(self._subscriptions)
             and not self._others

@@ -33,6 +33,7 @@ class Expiring(Timed):
     __slots__ = ()
 
     def expire(self) -> None:
+        """May come late, and once more than expected: ask before acting."""
         raise NotImplementedError
 
 

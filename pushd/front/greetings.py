@@ -40,6 +40,7 @@ class Greetings:
             self._addresses[key] = of_address + 1
 
     def leave(self, address: str) -> None:
+        """One that was counted has said what it wants, or is gone."""
         self.total -= 1
         key = self._key(address)
         if key is None:

@@ -63,10 +63,12 @@ class Request:
 
     @property
     def path(self) -> bytes:
+        """The target without its query, still percent-encoded."""
         return self.target.partition(b"?")[0]
 
     @property
     def query(self) -> bytes:
+        """What follows the first ``?``, or nothing."""
         return self.target.partition(b"?")[2]
 
 
@@ -158,4 +160,5 @@ def expects_continue(request: Request) -> bool:
 
 
 def body_too_large(most: int) -> TooLarge:
+    """The refusal of a body beyond ``most`` bytes."""
     return TooLarge(f"The body may have {most} bytes here.")

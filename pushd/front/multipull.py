@@ -39,6 +39,7 @@ class MultiPull:
         self._box: Box | None = None  # of what the client is told beside messages
 
     def start(self) -> None:
+        """Raises Forbidden, BadRequest, TooLarge; what is wrong with a channel is in the answer."""
         body = self._body
         self._check(body)
         device = check_device(body.device) if body.device is not None else None
@@ -170,6 +171,7 @@ class MultiPull:
 
 
 def multi_pull(connection: HttpConnection, request: Request) -> None:
+    """``POST /v1/pull``."""
     identity = connection.caller.identify(request)
     MultiPull(connection, identity, decode_body(multi_decoder, request.body)).start()
 

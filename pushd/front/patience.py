@@ -74,6 +74,7 @@ class Patience(Expiring):
             self._leave()
 
     def linger(self) -> None:
+        """It closes; what still comes is read away for a while."""
         self._arm(LINGER_S)
 
     def end(self) -> None:
@@ -88,6 +89,7 @@ class Patience(Expiring):
             self._greetings.leave(self._connection.address)
 
     def expire(self) -> None:
+        """Time is up for whatever it waits for: refuse, close, or cut."""
         connection = self._connection
         if self._ended:
             return  # in the same tick

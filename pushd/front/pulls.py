@@ -55,6 +55,7 @@ def first_contact(channel: str) -> Cursor:
 
 
 def delivered_or_first(channel: str, marks: Marks | None) -> Cursor:
+    """Where a pull begins that names no cursor."""
     if marks is not None and marks.delivered is not None:
         return marks.delivered
     return first_contact(channel)
@@ -76,6 +77,7 @@ class SinglePull:
         self._cursor = START
 
     def start(self) -> None:
+        """Raises Forbidden, Reset, Overloaded."""
         hub, identity, channel = self._hub, self._identity, self._channel
         self._connection.caller.check_read(identity, channel, time.time())
         hub.counters.pulls += 1

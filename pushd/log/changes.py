@@ -53,6 +53,8 @@ class _OfChannel(Request):
 
 
 class Trim(_OfChannel):
+    """Forget what is older than ``before``. Refused: NotFound, BadRequest."""
+
     __slots__ = ("before",)
 
     def __init__(self, channel: str, before: int, done: Callable[[Any], None]) -> None:
@@ -72,6 +74,8 @@ class Trim(_OfChannel):
 
 
 class Delete(_OfChannel):
+    """End this life of the channel. Refused: NotFound."""
+
     def apply(self, ledger: Ledger) -> Position:
         channel = self._found(ledger)
         ledger.delete(channel)
@@ -79,6 +83,8 @@ class Delete(_OfChannel):
 
 
 class Redact(_OfChannel):
+    """Take type and data from a message. Refused: NotFound."""
+
     __slots__ = ("seq",)
 
     def __init__(self, channel: str, seq: int, done: Callable[[Any], None]) -> None:
@@ -115,6 +121,8 @@ class EraseUser(Request):
 
 
 class Revoke(Request):
+    """Replaces what was revoked under the same name."""
+
     __slots__ = ("key", "until_s")
 
     def __init__(self, kind: str, value: str, until_s: float, done: Callable[[Any], None]) -> None:
@@ -127,6 +135,8 @@ class Revoke(Request):
 
 
 class Unrevoke(Request):
+    """Refused: NotFound."""
+
     __slots__ = ("key",)
 
     def __init__(self, kind: str, value: str, done: Callable[[Any], None]) -> None:

@@ -42,6 +42,7 @@ class Checkpointer:
         return int(self._pages) * _PAGE
 
     def grow(self, pages: int) -> None:
+        """So many pages were probably written."""
         self._guessed += pages
         self._pages += pages * self._scale
 
@@ -64,6 +65,7 @@ class Checkpointer:
             self._run("PASSIVE")
 
     def run_last(self) -> None:
+        """At the end: everything into the database, and the WAL emptied."""
         self._run("TRUNCATE")
 
     def _run(self, mode: str) -> None:

@@ -23,6 +23,8 @@ Result = tuple[Append, list[Stored] | PushdError]
 
 
 class Decided(NamedTuple):
+    """What to write, what the loop will hear of it, and the answers, in that order."""
+
     rows: Rows
     moved: list[Moved]
     results: list[Result]
@@ -77,6 +79,7 @@ class Decider:
         return self._finish(results)
 
     def committed(self) -> None:
+        """The batch is on disk: its epochs are given out."""
         self._committed_epoch = self._last_epoch
 
     def forget(self) -> None:

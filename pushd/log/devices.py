@@ -39,6 +39,7 @@ class Devices:
         self._known: dict[Device, int] = {}
 
     def forget(self) -> None:
+        """What is remembered may not be on disk."""
         self._known.clear()
 
     def note(self, devices: set[Device], at_ms: int) -> None:

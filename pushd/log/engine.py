@@ -56,6 +56,7 @@ class Engine:
         ]
 
     def start(self) -> None:
+        """Both threads run from now on."""
         for thread in self._threads:
             thread.start()
 

@@ -8,6 +8,7 @@ from pushd.errors import Overloaded, PushdError, StorageBroken, StorageFull
 
 
 def full() -> StorageFull:
+    """The refusal of an append while the disk is full, or nearly."""
     return StorageFull("The disk that holds the log is full, or nearly.")
 
 

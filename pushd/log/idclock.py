@@ -29,6 +29,7 @@ class IdClock:
         self.oldest = self._base // DAY_MS if days is None else days[0]
 
     def now_ms(self) -> int:
+        """Steady milliseconds, near those since 1970 when it was made."""
         return self._base + int((time.monotonic() - self._started) * 1000)
 
     def expire_before(self, now_ms: int) -> int | None:
@@ -37,6 +38,7 @@ class IdClock:
         return kept if self.oldest < kept else None
 
     def expired_all(self, before: int) -> None:
+        """Ids of days before this one are gone."""
         self.oldest = before
 
 

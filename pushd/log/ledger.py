@@ -77,10 +77,12 @@ class Ledger:
         self._execute = connection.execute
 
     def find(self, name: str) -> Channel | None:
+        """None: never written to, or deleted."""
         row = self._execute(_FIND, (name,)).fetchone()
         return None if row is None else Channel(*row)
 
     def inboxes(self, user: str) -> list[Channel]:
+        """All that the user has; others may begin with the same letters."""
         names = (f"user:{user}", f"user:{user}:", f"user:{user};")
         return [Channel(*row) for row in self._execute(_INBOXES, names)]
 
@@ -162,6 +164,7 @@ class Ledger:
         return first
 
     def forget_user(self, user: str) -> None:
+        """Cursors, read marks and devices."""
         for table in _OF_USER:
             self._execute(f"DELETE FROM {table} WHERE user = ?", (user,))
 
@@ -169,6 +172,7 @@ class Ledger:
         note(self._connection, wall_ms, self._steady_ms)
 
     def revoke(self, kind: str, value: str, until_s: float) -> tuple[float, float]:
+        """From now until ``until_s`` (Unix seconds); answers both."""
         self._execute(_REVOKE, (kind, value, self.now_ms, int(until_s * 1000)))
         span = (self.now_ms / 1000, int(until_s * 1000) / 1000)
         self.effects.append(Revoked((kind, value), span))

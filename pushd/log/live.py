@@ -22,10 +22,12 @@ class Live:
     def load(
         self, heads: dict[str, Head], revocations: dict[tuple[str, str], tuple[float, float]]
     ) -> None:
+        """At the start: what is on disk."""
         self.heads, self.revocations = heads, revocations
         self.ring = deque(heads.values())
 
     def advance(self, moved: Moved) -> Advance:
+        """Heads rise; the answer is for those who follow them."""
         channel, channel_id, log_id, epoch, seq, at, start, messages, added, first_at = moved
         head = self.heads.get(channel)
         if head is None:
@@ -48,6 +50,7 @@ class Live:
         ]
 
     def of_life(self, channel: str, log_id: int) -> Head | None:
+        """The head, if the channel is still in that life."""
         head = self.heads.get(channel)
         return head if head is not None and head.log_id == log_id else None
 
@@ -60,6 +63,8 @@ class Effect(Protocol):
 
 
 class FirstMoved(NamedTuple):
+    """Messages were cut, by a trim or by retention."""
+
     channel: str
     log_id: int
     first: int
@@ -73,6 +78,8 @@ class FirstMoved(NamedTuple):
 
 
 class Deleted(NamedTuple):
+    """This life of the channel has ended."""
+
     channel: str
     log_id: int
 

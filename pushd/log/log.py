@@ -155,6 +155,7 @@ class Log(Reading, Administration):
         )
 
     def statistics(self) -> LogStatistics:
+        """Raises NotReady before ``run`` has opened the log."""
         writer = self._started_engine.writer
         return writer.statistics(
             channels=len(self.heads),

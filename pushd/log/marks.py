@@ -101,6 +101,7 @@ class MarkBuffer:
                 self._writing = {}
 
     def has_dirty(self) -> bool:
+        """Some were recorded that the writer has not taken yet."""
         return bool(self._dirty)
 
     def __len__(self) -> int:

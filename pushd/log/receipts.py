@@ -49,6 +49,7 @@ class UserMarks:
         self.read: Cursor | None = None
 
     def add(self, device: str | None, cursor: Cursor) -> None:
+        """``device`` None: a read mark. The highest counts."""
         if device is not None:
             self.delivered[device] = max(cursor, self.delivered.get(device, cursor))
         elif self.read is None or cursor > self.read:

@@ -66,6 +66,7 @@ class FreeSpace:
         return self._size(DATABASE)
 
     def wal_bytes(self) -> int:
+        """0 when there is none."""
         return self._size(f"{DATABASE}-wal")
 
     def _size(self, name: str) -> int:

@@ -37,10 +37,12 @@ class Tally:
         self.total = 0.0
 
     def add(self, value: float) -> None:
+        """One more observation."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def snapshot(self) -> Histogram:
+        """As it is now."""
         return Histogram(self.bounds, tuple(self.counts), self.total)
 
 

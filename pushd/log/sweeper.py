@@ -90,6 +90,7 @@ class Sweeper:
         self.wake()
 
     def wake(self) -> None:
+        """There is something to do, now."""
         if self.due is None:
             self.due = time.monotonic()
 
@@ -126,6 +127,7 @@ class Sweeper:
         return self._effects, self._forgotten
 
     def failed(self) -> None:
+        """The slice was rolled back: again in a while."""
         self._no_ids_before = None
         self.due = time.monotonic() + RETRY_S
 

@@ -26,6 +26,7 @@ class LazyWeb:
         self._loading = trio.Lock()
 
     async def serve(self, connection: HttpConnection) -> None:
+        """Loads it first if nobody has asked yet."""
         engine = self._engine
         if engine is None:
             engine = await self._load()

@@ -86,6 +86,7 @@ class Operation:
 
     @property
     def queries(self) -> list[Param]:
+        """Those of the parameters that do not stand in the path."""
         return [param for param in self.params if param.name not in self.path_names]
 
     @property

@@ -21,10 +21,12 @@ _NODE = re.compile(r"[!-~]{1,64}", re.ASCII)
 
 
 def text(most: int, least: int = 1) -> Schema:
+    """A schema. Lengths in characters."""
     return {"type": "string", "minLength": least, "maxLength": most}
 
 
 def whole(least: int, most: int, default: int | None = None) -> Schema:
+    """A schema: a whole number, both ends included."""
     schema: Schema = {"type": "integer", "minimum": least, "maximum": most}
     return schema if default is None else {**schema, "default": default}
 
@@ -84,6 +86,7 @@ def _reason(value: str) -> str:
 def query(
     name: str, schema: Schema, help_: str, parse: Callable[[str], Any] = str, **members: Any
 ) -> Param:
+    """A parameter of the query. ``members``: as ``Param`` has them."""
     return Param(name, schema, help_, parse, **members)
 
 

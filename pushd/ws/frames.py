@@ -39,6 +39,7 @@ class FrameHandlers:
         self._session = session
 
     def handle(self, client_frame: ClientFrame, text: str) -> None:
+        """``text``: as it came. Raises PushdError."""
         match client_frame:
             case Ping():
                 self._session.send(PONG)

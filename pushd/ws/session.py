@@ -104,6 +104,7 @@ class WebSocketSession(LiveSession):
         self._under_way += 1
 
     def settled(self) -> None:
+        """A frame that waited for the log has its answer."""
         self._under_way -= 1
         if self._room is not None:
             self._room.set()

@@ -24,6 +24,7 @@ class TellingConnection(Connection):
     _fragments = 0
 
     def events(self) -> Generator[Event, None, None]:
+        """What the bytes mean that were received."""
         for event in super().events():
             if type(event) is CloseConnection and self._state is ConnectionState.OPEN:
                 self._state = ConnectionState.REMOTE_CLOSING

@@ -40,6 +40,7 @@ def give_to_owner_of(model: Path, *paths: Path) -> None:
 
 
 def free_bytes(directory: Path) -> int:
+    """What this user may still write there."""
     state = os.statvfs(directory)
     return state.f_bavail * state.f_frsize
 

@@ -30,12 +30,14 @@ class Mark(msgspec.Struct):
 
 
 def write(connection: sqlite3.Connection, seal: str) -> None:
+    """Marks the database as a backup, made now and here."""
     mark = Mark(time.time_ns() // 1_000_000, socket.gethostname(), __version__, seal)
     text = msgspec.json.encode(mark).decode()
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (KEY, text))
 
 
 def read(connection: sqlite3.Connection) -> Mark | None:
+    """None: it is no backup. One that cannot be read says so little."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (KEY,)).fetchone()
     try:
         return None if row is None else msgspec.json.decode(row[0], type=Mark)
@@ -54,4 +56,5 @@ def refuse(connection: sqlite3.Connection) -> None:
 
 
 def remove(connection: sqlite3.Connection) -> None:
+    """It may be served from now on."""
     connection.execute("DELETE FROM meta WHERE key = ?", (KEY,))

@@ -29,6 +29,8 @@ _BUSY_S: Final = 10.0
 
 
 class Kind(Enum):
+    """What was found, in words."""
+
     FILE = "backup file"
     STOPPED = "data directory, not in use"
     RUNNING = "data directory, in use"

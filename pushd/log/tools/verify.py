@@ -44,9 +44,11 @@ class Report:
 
     @property
     def is_sound(self) -> bool:
+        """Nothing wrong was found."""
         return not self.problems
 
     def say(self, problem: str) -> None:
+        """Something is wrong."""
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(problem)
         else:
