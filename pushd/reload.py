@@ -53,6 +53,7 @@ class Reloader:
         known = hub.key_sources.current
         settings, sources = await trio.to_thread.run_sync(self._read, known)
         await load_all(sources)
+        before = hub.access.standing.keys
         hub.authenticator.install(*make_keys(settings), sources)
         hub.origins = make_origins(settings)
         hub.key_sources.replace(sources)
@@ -70,7 +71,15 @@ class Reloader:
             log.warning("settings that only a restart changes", settings=others)
         for weakness in hub.authenticator.weaknesses:
             log.warning("weak key", detail=weakness)
-        log.info("reloaded", keys=len(hub.access.standing.keys), origins=len(settings.origins))
+        keys = hub.access.standing.keys
+        log.info(
+            "reloaded",
+            keys=len(keys),
+            added=len(keys - before),
+            # Who came by one of them is put out.
+            removed=len(before - keys),
+            origins=len(settings.origins),
+        )
 
     def _read(self, known: tuple[RefreshedKeys, ...]) -> tuple[Settings, tuple[RefreshedKeys, ...]]:
         settings = self._load()

@@ -103,6 +103,7 @@ async def test_keys_and_origins_are_exchanged(server: Reloading) -> None:
             assert (await kept.post(NEWS, {"data": 1}, "bb")).status == 201
             fresh = OTHER[::-1]
             await server.reload(f'origins = ["{two}"]\n' + keys("a", "c") + secret_table(fresh))
+            assert '"added": 2, "removed": 2, "origins": 1' in server.log()
             assert [await server.status(each) for each in ("aa", "bb", "cc")] == [201, 401, 201]
             assert (await kept.post(NEWS, {"data": 1}, "bb")).status == 401
             assert [await server.allows(each) for each in (one, two)] == [False, True]
