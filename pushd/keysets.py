@@ -19,14 +19,14 @@ from jwt.exceptions import InvalidKeyError
 
 from pushd.core.jsoncheck import strict_decode
 from pushd.errors import BadRequest, BadSetting
+from pushd.settings.jwt_tables import JWKS_ALGORITHMS
+from pushd.settings.tables import ALGORITHMS as NAMES
 
 ALGORITHMS: Final[dict[str, Algorithm]] = {
     name: algorithm
     for name, algorithm in get_default_algorithms().items()
-    if name in ("HS256", "RS256", "ES256", "EdDSA")
+    if name in NAMES
 }
-# A JWKS is public. A secret in one, whoever wrote it there, is no secret: HS256 is not among them.
-JWKS_ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
 MAX_JWKS_BYTES: Final = 256 * 1024
 MAX_JWKS_KEYS: Final = 100
 MIN_RSA_BITS: Final = 2048

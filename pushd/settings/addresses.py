@@ -21,18 +21,24 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        """Whether only this machine can come here."""
+        return is_loopback(self.host)
 
     def meets(self, other: Address) -> bool:
         """Whether one process cannot listen on both."""
         hosts = {self.host, other.host}
         everywhere = hosts & {"0.0.0.0", "::"}
         return self.port == other.port != 0 and (len(hosts) == 1 or bool(everywhere))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this name or address is the machine itself. Other names are not looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Listen(Kind[Address]):

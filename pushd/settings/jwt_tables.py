@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pushd.settings.addresses import is_loopback
 from pushd.settings.tables import ALGORITHMS, MIN_JWT_SECRET, TableList, TableReader
 
-JWKS_ALGORITHMS = ("RS256", "ES256", "EdDSA")  # the keys of a set are public: no HS256
+# A set is public. A secret in one, whoever wrote it there, is no secret: HS256 is not among them.
+JWKS_ALGORITHMS = ("RS256", "ES256", "EdDSA")
 _NAMES = ("alg", "algs", "kid", "secret", "public_key_file", "jwks_file", "jwks_url", "aud", "iss")
 _OF_ONE_KEY = ("alg", "kid", "secret", "public_key_file")
 
@@ -103,18 +104,9 @@ def url_problem(url: str) -> str | None:
         return "must begin with https://HOST"
     if "@" in parts.netloc or parts.fragment:
         return "may have no user, password or fragment"
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         return "must be https, except on this machine"
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _read_public_key(path: Path, read: TableReader) -> str:
