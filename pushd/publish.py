@@ -9,7 +9,7 @@ import msgspec
 
 from pushd.core.frames import Message, Targets
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
-from pushd.core.messages import Draft
+from pushd.core.messages import DEFAULT_TYPE, Draft
 from pushd.core.names import Kind, check_channel, check_user, kind_of
 from pushd.core.namespaces import Namespaces
 from pushd.core.permissions import Identity, may_publish
@@ -89,7 +89,7 @@ class Publisher:
             raise TooLarge(f"data may have {self._max_body} bytes; this has {len(data)}.")
         if message.id is not None:
             _check_label("id", message.id, MAX_ID_BYTES)
-        if message.type != "message":
+        if message.type != DEFAULT_TYPE:
             _check_label("type", message.type, MAX_TYPE_BYTES)
         sender = message.sender
         if identity.user is not None:

@@ -11,6 +11,7 @@ import msgspec
 
 from pushd.cli.terminal import styled
 from pushd.client import Message
+from pushd.core.messages import DEFAULT_TYPE
 
 # Joiners of scripts and emoji: invisible, but they belong to the text.
 _JOINERS = "\u200c\u200d"
@@ -34,7 +35,7 @@ def line_for_people(channel: str, message: Message) -> str:
     """``08:13:19 news[42] alice: hello``; the text of ``{"text":…}`` by itself."""
     at = datetime.fromtimestamp(message.at / 1000).strftime("%H:%M:%S")
     place = styled(f"{visible(channel)}[{message.seq}]", sys.stdout, fg="cyan")
-    kind = "" if message.type == "message" else f" ({visible(message.type)})"
+    kind = "" if message.type == DEFAULT_TYPE else f" ({visible(message.type)})"
     sender = "" if message.sender is None else f" {visible(message.sender)}"
     return f"{at} {place}{sender}{kind}: {visible(_text_of(message.data))}"
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pushd.core.messages import DEFAULT_TYPE
 from pushd.errors import BadRequest, PushdError
 
 PING = b"\x89\x00"
@@ -66,7 +67,7 @@ class Message(msgspec.Struct):
     """The message as a publisher gives it; ``data`` stays untouched bytes."""
 
     data: msgspec.Raw
-    type: str = "message"
+    type: str = DEFAULT_TYPE
     id: str | None = None
     sender: str | None = None
 
