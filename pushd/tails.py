@@ -13,7 +13,10 @@ from pushd.log import Advance, Head
 
 MAX_ANSWERS = 256  # finished answers per channel: (after, limit) pairs between two publishes
 MAX_ANSWER_BYTES = 8 * 1024 * 1024  # of them together
-OVERHEAD = 120  # bytes that a message costs beside its own (object header, list slot)
+# Bytes that each costs beside its own: object headers, slots of lists and tables. Measured.
+OVERHEAD = 120  # a message
+TAIL_OVERHEAD = 600  # a channel
+ANSWER_OVERHEAD = 350  # an answer
 
 
 class Tail:
@@ -28,7 +31,7 @@ class Tail:
         self.messages: list[bytes] = []
         self.answers: dict[tuple[int, int], tuple[bytes, bytes]] = {}  # with their dates
         self.answer_bytes = 0
-        self.size = 0  # of messages and answers
+        self.size = TAIL_OVERHEAD  # of all that is in it
 
 
 class Tails:
@@ -53,8 +56,7 @@ class Tails:
             or tail.epoch != head.epoch
             or (tail.start + len(tail.messages) != advance.start)
         ):
-            self.drop(head.channel)
-            tail = self._tails[head.channel] = Tail(head, advance.start)
+            tail = self._begin(head, advance.start)
         else:
             self._drop_answers(tail)
             self._tails.move_to_end(head.channel)
@@ -76,20 +78,17 @@ class Tails:
         """Call only with an answer that was made for this very head."""
         tail = self._tails.get(head.channel)
         if tail is None or tail.epoch != head.epoch:
-            self.drop(head.channel)
-            tail = self._tails[head.channel] = Tail(head, head.seq + 1)
+            tail = self._begin(head, head.seq + 1)
         else:
             self._tails.move_to_end(head.channel)
         old = tail.answers.pop((after, limit), None)
         if old is not None:
-            tail.answer_bytes -= len(old[1])
-            self._grow(tail, -len(old[1]))
-        room = MAX_ANSWER_BYTES - len(answer) - tail.answer_bytes
-        if len(tail.answers) >= MAX_ANSWERS or room < 0:
+            self._grow_answers(tail, -len(old[1]) - ANSWER_OVERHEAD)
+        size = len(answer) + ANSWER_OVERHEAD
+        if len(tail.answers) >= MAX_ANSWERS or tail.answer_bytes + size > MAX_ANSWER_BYTES:
             self._drop_answers(tail)
         tail.answers[after, limit] = (date, answer)
-        tail.answer_bytes += len(answer)
-        self._grow(tail, len(answer))
+        self._grow_answers(tail, size)
         self._evict()
 
     def messages(self, head: Head, after: int, limit: int, max_bytes: int) -> list[bytes] | None:
@@ -126,6 +125,16 @@ class Tails:
     def _grow(self, tail: Tail, size: int) -> None:
         tail.size += size
         self.size += size
+
+    def _begin(self, head: Head, start: int) -> Tail:
+        self.drop(head.channel)
+        tail = self._tails[head.channel] = Tail(head, start)
+        self.size += tail.size
+        return tail
+
+    def _grow_answers(self, tail: Tail, size: int) -> None:
+        tail.answer_bytes += size
+        self._grow(tail, size)
 
     def _drop_answers(self, tail: Tail) -> None:
         if tail.answers:

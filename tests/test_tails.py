@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from pushd.core.pulling import cut
 from pushd.log import Advance, Head
-from pushd.tails import MAX_ANSWER_BYTES, MAX_ANSWERS, OVERHEAD, Tails
+from pushd.tails import (
+    ANSWER_OVERHEAD,
+    MAX_ANSWER_BYTES,
+    MAX_ANSWERS,
+    OVERHEAD,
+    TAIL_OVERHEAD,
+    Tails,
+)
 
 MIB = 1 << 20
 
@@ -107,9 +114,10 @@ class World:
 
     def check(self) -> None:
         sizes = [
-            sum(map(len, tail.messages))
+            TAIL_OVERHEAD
+            + sum(map(len, tail.messages))
             + OVERHEAD * len(tail.messages)
-            + sum(len(answer) for _, answer in tail.answers.values())
+            + sum(len(answer) + ANSWER_OVERHEAD for _, answer in tail.answers.values())
             for tail in self.tails._tails.values()
         ]
         assert [tail.size for tail in self.tails._tails.values()] == sizes
@@ -137,7 +145,7 @@ steps = st.one_of(
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(steps, max_size=60), st.integers(0, 3000), st.integers(0, 8))
+@given(st.lists(steps, max_size=60), st.integers(0, 6000), st.integers(0, 8))
 def test_what_is_kept_equals_what_is_rebuilt(
     script: list[tuple[object, ...]], max_bytes: int, max_messages: int
 ) -> None:
@@ -194,7 +202,7 @@ def test_another_life_knows_nothing_of_the_one_before() -> None:
     tails.keep_answer(again, 0, 10, b"new", DATE)
     assert tails.answer(again, 0, 10, DATE) == b"new"
     assert tails.answer(head, 0, 10, DATE) is None
-    assert tails.size == len(b"new")
+    assert tails.size == TAIL_OVERHEAD + len(b"new") + ANSWER_OVERHEAD
 
 
 @pytest.mark.parametrize(("life", "start"), [(0, 6), (1, 4)], ids=["a gap", "another life"])
@@ -217,20 +225,24 @@ def test_a_dropped_channel_leaves_nothing() -> None:
     assert tails.messages(head, 0, 10, 1 << 20) is None
 
 
-@pytest.mark.parametrize(("size", "most"), [(100, 100 * MAX_ANSWERS), (MIB, MAX_ANSWER_BYTES)])
+@pytest.mark.parametrize(
+    ("size", "most"),
+    [(100, (100 + ANSWER_OVERHEAD) * MAX_ANSWERS), (MIB, MAX_ANSWER_BYTES)],
+)
 def test_answers_of_one_channel_are_bounded(size: int, most: int) -> None:
     tails = Tails(1 << 40, 10)
     head = Head("news", 1, EPOCHS[0], 2000, 1, 0)
     answer = b"x" * size
     for after in range(2000):
         tails.keep_answer(head, after, 1, answer, DATE)
-        assert tails.size <= most
+        assert tails.size <= TAIL_OVERHEAD + most
         assert tails.answer(head, after, 1, DATE) is answer
 
 
 @pytest.mark.parametrize("use", ["written", "pulled"])
 def test_the_least_recently_used_goes_first(use: str) -> None:
-    tails = Tails(3 * (OVERHEAD + 10), 100)
+    room_for_two = 2 * (TAIL_OVERHEAD + OVERHEAD + 10)
+    tails = Tails(room_for_two + ANSWER_OVERHEAD + 10, 100)
     first, second, third = (Head(name, 1, EPOCHS[0], 1, 1, 0) for name in "abc")
     for head in (first, second):
         tails.advance(Advance(head, 1, [b"x" * 10]))
@@ -238,7 +250,7 @@ def test_the_least_recently_used_goes_first(use: str) -> None:
         first.seq = 2
         tails.advance(Advance(first, 2, [b""]))
     else:
-        tails.keep_answer(first, 0, 1, b"1" * 130, DATE)
+        tails.keep_answer(first, 0, 1, b"1" * 10, DATE)
     tails.advance(Advance(third, 1, [b"x" * 10]))
     assert tails.messages(second, 0, 1, 100) is None
     assert tails.messages(first, 0, 1, 100) is not None
