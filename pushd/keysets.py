@@ -23,9 +23,7 @@ from pushd.settings.jwt_tables import JWKS_ALGORITHMS
 from pushd.settings.tables import ALGORITHMS as NAMES
 
 ALGORITHMS: Final[dict[str, Algorithm]] = {
-    name: algorithm
-    for name, algorithm in get_default_algorithms().items()
-    if name in NAMES
+    name: algorithm for name, algorithm in get_default_algorithms().items() if name in NAMES
 }
 MAX_JWKS_BYTES: Final = 256 * 1024
 MAX_JWKS_KEYS: Final = 100
