@@ -23,8 +23,7 @@ from pushd.cli.dev import CLIENT_FILE, DevClient
 from pushd.client import Unreachable
 from pushd.client.groups import one_exception
 from pushd.client.http import check_url
-from pushd.core.positions import parse_cursor
-from pushd.errors import BadRequest, BadSetting, PushdError
+from pushd.errors import BadSetting, PushdError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 
@@ -164,15 +163,3 @@ def say_retry(error: PushdError, give_up_s: float) -> None:
     click.echo(f"{error.detail} Trying again for up to {give_up_s:g} s.", err=True)
     if isinstance(error, Unreachable):
         click.echo(error.cure, err=True)
-
-
-def checked_cursor(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> str | None:
-    """Callback of options that take a cursor."""
-    if value is not None:
-        try:
-            parse_cursor(value)
-        except BadRequest as error:
-            raise click.BadParameter(error.detail) from None
-    return value

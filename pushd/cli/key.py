@@ -8,8 +8,8 @@ import secrets
 
 import click
 
+from pushd.cli.checked import Checked
 from pushd.core.permissions import SCOPES, check_pattern
-from pushd.errors import BadRequest
 
 PREFIX = "pushd_"  # so that whoever finds one knows what it opens, scanners of repositories too
 
@@ -18,15 +18,6 @@ def _check_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if not value or not value.isprintable():
         raise click.BadParameter("must be visible text", ctx, param)
     return value
-
-
-def _check_patterns(
-    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
-) -> tuple[str, ...]:
-    try:
-        return tuple(check_pattern(pattern) for pattern in value)
-    except BadRequest as error:
-        raise click.BadParameter(error.detail, ctx, param) from None
 
 
 @click.command("key")
@@ -43,7 +34,7 @@ def _check_patterns(
     "--pattern",
     "patterns",
     multiple=True,
-    callback=_check_patterns,
+    type=Checked("text", check_pattern),
     help="Channels it is limited to: a name, or a prefix ending in *. Repeatable. [all channels]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, the key included.")

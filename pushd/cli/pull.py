@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 import msgspec
 
-from pushd.cli.connection import Connection, checked_cursor, connection_options, run
+from pushd.cli.checked import CURSOR
+from pushd.cli.connection import Connection, connection_options, run
 from pushd.cli.messages import line_for_people
 from pushd.client import Client, Pulled
 from pushd.core.names import check_channel
@@ -20,7 +21,7 @@ MAX_WAIT_S = 60.0
 @click.option(
     "--after",
     metavar="CURSOR",
-    callback=checked_cursor,
+    type=CURSOR,
     help="0: from the start; head: from now on; or a cursor that was printed. [0]",
 )
 @click.option("--limit", type=click.IntRange(1, MAX_LIMIT), help="At most so many. [100]")

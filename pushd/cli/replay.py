@@ -12,11 +12,12 @@ import msgspec
 import trio
 
 from pushd.cli.chatlines import ChatLine, messages_of, paced, read_lines
+from pushd.cli.checked import Checked
 from pushd.cli.connection import Connection, connection_options, run
 from pushd.cli.progress import Progress, open_progress
 from pushd.client import Client, LineResult, RetryPolicy
 from pushd.core.names import check_channel
-from pushd.errors import BadRequest, PushdError
+from pushd.errors import PushdError
 from pushd.settings.units import parse_duration
 
 # Refusals that are shown one by one; more would hide the summary.
@@ -61,23 +62,11 @@ class Plan:
     batch: int
 
 
-def _duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-def _channel(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    try:
-        return check_channel(value)
-    except BadRequest as error:
-        raise click.BadParameter(error.detail) from None
-
-
 @click.command("replay")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--channel", default="#ubuntu", show_default=True, callback=_channel)
+@click.option(
+    "--channel", default="#ubuntu", show_default=True, type=Checked("text", check_channel)
+)
 @click.option(
     "--speed",
     type=click.FloatRange(0, min_open=True),
@@ -89,8 +78,13 @@ def _channel(_context: click.Context, _parameter: click.Parameter, value: str) -
               help="Messages in one request.")  # fmt: skip
 @click.option("--no-inbox", is_flag=True, help="No copies to the inboxes of addressed users.")
 @click.option("--id-prefix", default="replay", show_default=True, help="Another one stores anew.")
-@click.option("--give-up", default="60s", show_default=True, callback=_duration,
-              help="Stop after so long without an answer.")  # fmt: skip
+@click.option(
+    "--give-up",
+    default="60s",
+    show_default=True,
+    type=Checked("text", parse_duration),
+    help="Stop after so long without an answer.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @connection_options("key")
 def command(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from pushd.cli.connection import Connection, checked_cursor, connection_options, run
+from pushd.cli.checked import CURSOR
+from pushd.cli.connection import Connection, connection_options, run
 from pushd.cli.cursors import CursorStore
 from pushd.cli.messages import line_for_people, line_for_programs
 from pushd.cli.terminal import styled
@@ -24,7 +25,7 @@ SAVE_EVERY = 200
 @click.option(
     "--after",
     metavar="CURSOR",
-    callback=checked_cursor,
+    type=CURSOR,
     help="0: from the start; head: from now on; or a cursor. [where the last tail ended]",
 )
 @click.option("--device", help="Device id: the server records what it received.")

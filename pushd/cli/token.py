@@ -2,58 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
+from pushd.cli.checked import Checked
 from pushd.cli.dev import KEYS_FILE, read_dev_keys
 from pushd.core.names import check_device, check_user
 from pushd.core.permissions import check_pattern
-from pushd.errors import BadRequest, BadSetting
+from pushd.errors import BadSetting
 from pushd.settings import Settings, load
 from pushd.settings.kinds import Duration
 
 _TTL = Duration(1, 10 * 365 * 86_400)
 
 
-class _Checked(click.ParamType[Any]):
-    """Text that one of pushd's own checks accepts; its refusal becomes a usage error."""
-
-    def __init__(self, name: str, check: Callable[[str], object]) -> None:
-        self.name = name
-        self._check = check
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return self._check(value)
-        except BadRequest as error:
-            self.fail(error.detail, param, ctx)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command("token")
-@click.option("--user", required=True, type=_Checked("text", check_user), help="User id (sub).")
-@click.option("--device", type=_Checked("text", check_device), help="Pins the token to a device.")
+@click.option("--user", required=True, type=Checked("text", check_user), help="User id (sub).")
+@click.option("--device", type=Checked("text", check_device), help="Pins the token to a device.")
 @click.option(
     "--subscribe",
     multiple=True,
-    type=_Checked("pattern", check_pattern),
+    type=Checked("pattern", check_pattern),
     help="Topics it may read: a channel, or a prefix ending in *. Repeatable.",
 )
 @click.option(
     "--publish",
     multiple=True,
-    type=_Checked("pattern", check_pattern),
+    type=Checked("pattern", check_pattern),
     help="Channels it may publish to, in the same form. Repeatable.",
 )
 @click.option(
     "--ttl",
     default="1h",
     show_default=True,
-    type=_Checked("duration", _TTL.parse),
+    type=Checked("duration", _TTL.parse),
     help="Lifetime.",
 )
 @click.option("--data", metavar="DIR", help=f"Where serve --dev keeps {KEYS_FILE}. [./data]")
