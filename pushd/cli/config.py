@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pushd.cli.terminal import say_warning, styled
-from pushd.settings import Loaded, load
+from pushd.settings import Loaded, Settings, load
 from pushd.settings.docs import settings_markdown
 from pushd.settings.model import all_declared
 
@@ -26,7 +26,8 @@ def command() -> None:
 def check(file: Path | None) -> None:
     """Report everything that is wrong with the settings, at once.
 
-    FILE is read instead of pushd.toml; PUSHD_... variables count as they do for serve.
+    FILE is read instead of pushd.toml; PUSHD_... variables count as they do for serve. Key files
+    are read, nothing is fetched.
 
     \b
     Example:
@@ -35,6 +36,8 @@ def check(file: Path | None) -> None:
     loaded = load(file)
     if not loaded.settings.has_key and not loaded.settings.dev:
         say_warning("no key is set: 'pushctl serve' starts with --dev only (see 'config docs')")
+    for weakness in _weak_keys(loaded.settings):
+        say_warning(weakness)
     where = str(loaded.file) if loaded.file else "no pushd.toml here; variables and defaults"
     click.echo(f"{styled('ok', sys.stdout, fg='green')}: {where}")
 
@@ -58,6 +61,17 @@ def show(as_json: bool, file: Path | None) -> None:
 def docs() -> None:
     """Print docs/settings.md: all settings with defaults, ranges and meanings."""
     click.echo(settings_markdown(), nl=False)
+
+
+def _weak_keys(settings: Settings) -> list[str]:
+    """Makes the keys as serve does. Raises BadSetting."""
+    # imported here: the other commands do not need a third of the server
+    from pushd.build import make_authenticator, make_sources
+    from pushd.logs import configure
+    from pushd.revocations import Standing
+
+    configure("console", "warning")
+    return make_authenticator(settings, Standing(), make_sources(settings)).weaknesses
 
 
 def _rows(loaded: Loaded) -> list[tuple[str, str, str]]:

@@ -16,6 +16,7 @@ from pushd.cli import main
 from pushd.settings import Settings
 from pushd.settings.docs import settings_markdown
 from pushd.settings.model import by_name
+from tests.support import jwks
 
 SECRET = "correct-horse-battery-staple-0123456789"
 
@@ -61,6 +62,27 @@ def test_check_reports_all_mistakes_and_leaves_with_2() -> None:
         "PUSHD_DEV",
     ]
     assert cure.startswith("Correct it")
+
+
+JWKS = '[[jwt]]\nalgs = ["EdDSA"]\njwks_file = "jwks.json"\n'
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"keys":[]}', b"{"])
+def test_check_refuses_a_key_set_that_serve_would_refuse(content: bytes | None) -> None:
+    Path("pushd.toml").write_text(JWKS)
+    if content is not None:
+        Path("jwks.json").write_bytes(content)
+    result = run("config", "check")
+    assert result.exit_code == 2
+    assert "jwks.json" in result.stderr
+
+
+def test_check_warns_of_what_is_weak_about_keys() -> None:
+    Path("pushd.toml").write_text(JWKS)
+    Path("jwks.json").write_bytes(jwks.key_set("one"))
+    result = run("config", "check")
+    assert (result.exit_code, result.stdout) == (0, "ok: pushd.toml\n")
+    assert "set aud" in result.stderr
 
 
 def test_show_names_every_value_and_its_source() -> None:
