@@ -21,6 +21,9 @@ from tests.support import jwks
 SECRET = "correct-horse-battery-staple-0123456789"
 
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
+
 @pytest.fixture(autouse=True)
 def _in_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
