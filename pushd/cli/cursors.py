@@ -33,7 +33,7 @@ def default_directory() -> Path:
     return (base if base.is_absolute() else Path.home() / ".local" / "state") / "pushctl"
 
 
-class CursorStore:
+class TailCursors:
     """Cursors by server, user and channel. Holds no credential, only a hash of one.
 
     One file for all when it is named, else one for each channel, so that two commands that run

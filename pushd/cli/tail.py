@@ -9,7 +9,7 @@ import click
 
 from pushd.cli.checked import CURSOR
 from pushd.cli.connection import Connection, connection_options, run
-from pushd.cli.cursors import CursorStore
+from pushd.cli.cursors import TailCursors
 from pushd.cli.messages import line_for_people, line_for_programs
 from pushd.cli.terminal import styled
 from pushd.client import Client, Dropped, Event, Placed, Received, Reset, Status, Unreachable
@@ -56,7 +56,7 @@ def command(
       pushctl tail --after 0 --json '#ubuntu' user:alice
     """
     names = _checked(channels, after, device)
-    store = CursorStore(connection.url, connection.credential, file)
+    store = TailCursors(connection.url, connection.credential, file)
     begin = _begin(names, after, store, connection)
     tail = Tail(connection, store, as_json)
 
@@ -87,7 +87,7 @@ def _checked(channels: tuple[str, ...], after: str | None, device: str | None) -
 
 
 def _begin(
-    names: list[str], after: str | None, store: CursorStore, connection: Connection
+    names: list[str], after: str | None, store: TailCursors, connection: Connection
 ) -> dict[str, str]:
     if after is not None:
         return dict.fromkeys(names, after)
@@ -103,7 +103,7 @@ def _begin(
 class Tail:
     """Prints each event, and saves how far it came."""
 
-    def __init__(self, connection: Connection, store: CursorStore, as_json: bool) -> None:
+    def __init__(self, connection: Connection, store: TailCursors, as_json: bool) -> None:
         self._connection = connection
         self._store = store
         self._as_json = as_json

@@ -18,7 +18,7 @@ from click.testing import Result
 
 from pushd.auth import mint_token
 from pushd.cli.connection import Connection
-from pushd.cli.cursors import CursorStore, identity_of
+from pushd.cli.cursors import TailCursors, identity_of
 from pushd.cli.tail import SAVE_EVERY, Tail
 from pushd.client import Message, Received
 from pushd.errors import BadSetting
@@ -132,7 +132,7 @@ def test_a_file_that_is_no_state_is_left_alone(server: Server, content: bytes) -
 
 
 def test_a_state_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    store = CursorStore("http://x", "t", tmp_path / "a-file" / "state.json")
+    store = TailCursors("http://x", "t", tmp_path / "a-file" / "state.json")
     (tmp_path / "a-file").write_text("")
     with pytest.raises(BadSetting, match="cannot"):
         store.save({"a": f"{EPOCH}.1"})
@@ -230,10 +230,10 @@ def test_what_was_printed_is_saved_when_the_reader_leaves(server: Server) -> Non
 def test_a_long_page_is_saved_in_between(tmp_path: Path) -> None:
     """A crash in the middle prints some again, not all."""
     tail = Tail(
-        Connection("http://x", "t", verbose=False), CursorStore("http://x", "t", None), True
+        Connection("http://x", "t", verbose=False), TailCursors("http://x", "t", None), True
     )
     for seq in range(1, SAVE_EVERY + 50):
         message = Message(seq, "i", "message", 0, None)
         tail.take(Received("news", f"{EPOCH}.{seq}", message), last_of_page=False)
-    saved = CursorStore("http://x", "t", None).load(["news"])
+    saved = TailCursors("http://x", "t", None).load(["news"])
     assert saved == {"news": f"{EPOCH}.{SAVE_EVERY}"}
