@@ -88,7 +88,9 @@ def _opened(file: Path, force: bool) -> Iterator[BinaryIO]:
     if file.exists() and not force:
         raise BackupFailed(f"{file} exists: choose another name, or replace it with --force.")
     partial = file.with_name(file.name + ".partial")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # Never a file or a link that somebody else has put there.
+    partial.unlink(missing_ok=True)
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as out:
             yield out

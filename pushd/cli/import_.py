@@ -17,6 +17,7 @@ import msgspec
 
 from pushd.cli.connection import Connection, connection_options, run, say_retry
 from pushd.cli.datadir import Meter
+from pushd.cli.messages import visible
 from pushd.client import Client, LineResult, RetryPolicy
 from pushd.errors import BadRequest, PushdError
 
@@ -119,7 +120,7 @@ class _Import:
                     continue
                 try:
                     line = decode(raw)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise BadRequest(f"{self._file}, line {number}: {error}.", cure=_CURE) from None
                 self._waiting.append(number)
                 yield line.channel, line.message()
@@ -132,8 +133,8 @@ class _Import:
             summary.refused += 1
             if summary.refused <= _SHOWN and result.error is not None:
                 self.meter.clear()
-                detail = result.error.detail
-                click.echo(f"line {number}, refused for {result.channel}: {detail}", err=True)
+                why = f"refused for {result.channel}: {result.error.detail}"
+                click.echo(f"line {number}, {visible(why)}", err=True)
         elif result.published.duplicate:
             summary.there_before += 1
         else:

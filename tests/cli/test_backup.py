@@ -273,6 +273,27 @@ def test_an_export_holds_what_can_be_pulled(data: Path) -> None:
     assert len(Path("x.ndjson").read_text().split("\n")) == 67
 
 
+@pytest.mark.parametrize("kind", ["symbolic link", "hard link", "file"])
+def test_an_export_goes_into_no_file_that_somebody_has_put_there(data: Path, kind: str) -> None:
+    """In a directory of many: it would overwrite another file, or be read by whoever owns it."""
+    victim, partial = Path("victim"), Path("x.ndjson.partial")
+    victim.write_text("precious")
+    if kind == "symbolic link":
+        partial.symlink_to(victim)
+    elif kind == "hard link":
+        partial.hardlink_to(victim)
+    else:
+        partial.touch(mode=0o666)
+    with partial.open() as theirs:
+        assert run("export", "x.ndjson").exit_code == 0
+        assert theirs.read() == ("" if kind == "file" else "precious")
+    assert victim.read_text() == "precious"
+    made = Path("x.ndjson")
+    assert not made.is_symlink()
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert len(made.read_text().splitlines()) == 66
+
+
 def test_line_ends_within_a_message_do_not_end_the_line(data: Path) -> None:
     change(data / DATABASE, "UPDATE messages SET data = CAST('[1,\r\n2]' AS BLOB) WHERE seq = 9")
     assert [1, 2] in [line["data"] for line in exported()]

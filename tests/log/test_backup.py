@@ -67,6 +67,35 @@ def test_only_its_owner_can_read_it_and_nothing_else_is_left(data: Path, tmp_pat
     assert sums.stdout.split()[0] == made.sha256
 
 
+PUT_THERE = ["symbolic link", "hard link", "pipe", "somebody else's"]
+
+
+@pytest.mark.parametrize("kind", PUT_THERE)
+def test_it_goes_into_no_file_that_somebody_has_put_there(
+    data: Path, tmp_path: Path, kind: str
+) -> None:
+    """In a directory of many: it would overwrite another file, or be read by whoever owns it."""
+    target, victim = tmp_path / "b.db", tmp_path / "victim"
+    partial = tmp_path / f"b.db{PARTIAL}"
+    victim.write_text("precious")
+    if kind == "symbolic link":
+        partial.symlink_to(victim)
+    elif kind == "hard link":
+        partial.hardlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(partial)
+    elif os.geteuid() == 0:
+        partial.touch()
+        os.chown(partial, 1234, 1234)
+    else:
+        pytest.skip("only root can give files away")
+    with pytest.raises(BackupFailed, match="partial"):
+        backup(data, target, nothing)
+    assert victim.read_text() == "precious"
+    assert not target.exists()
+    assert partial.lstat(), "it is not ours to remove"
+
+
 def test_it_replaces_another_only_when_told(data: Path, tmp_path: Path) -> None:
     target = tmp_path / "b.db"
     target.write_text("something dear")

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -89,6 +90,7 @@ def _partial(target: Path) -> Iterator[Path]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BackupFailed(f"Another backup is writing {partial}.") from None
+        _check_ours(partial, fd)
         # What a backup left that was killed.
         os.ftruncate(fd, 0)
         os.fchmod(fd, 0o600)
@@ -99,6 +101,14 @@ def _partial(target: Path) -> Iterator[Path]:
                 partial.with_name(name).unlink(missing_ok=True)
     finally:
         os.close(fd)
+
+
+def _check_ours(partial: Path, fd: int) -> None:
+    """In a directory of many, somebody else may have put it there, and would read what we write."""
+    found = os.fstat(fd)
+    owners = (os.geteuid(), partial.parent.stat().st_uid)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid not in owners or found.st_nlink != 1:
+        raise BackupFailed(f"{partial} is no file of ours: remove it, or choose another name.")
 
 
 def _check_room(source: Source, target: Path) -> None:
