@@ -154,6 +154,14 @@ UNREADABLE = {
         lambda path: change(path, "PRAGMA application_id = 7"),
         "of another program",
     ),
+    "with a trigger": (
+        lambda path: change(
+            path,
+            "CREATE TRIGGER t AFTER INSERT ON messages BEGIN DELETE FROM revocations; END",
+        ),
+        "triggers or views, which no pushd has made: 't'",
+    ),
+    "with a view": (lambda path: change(path, "CREATE VIEW v AS SELECT 1"), "triggers or views"),
     "of a newer version": (
         lambda path: change(path, "UPDATE meta SET value = '3' WHERE key = 'format'"),
         "written by a newer pushd",

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Final
 
 from sqlite_utils import Database
 
 from migrations import MIGRATIONS
 from pushd.errors import NotALog
 from pushd.log.startup import APPLICATION_ID, FORMAT, known_migrations
+
+
+_ADDED: Final = (
+    "SELECT group_concat(quote(name), ', ') FROM sqlite_master WHERE type IN ('trigger', 'view')"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,10 @@ def look(connection: sqlite3.Connection, name: str) -> Form:
     """Raises NotALog for what is not ours, and for what this version does not know."""
     if value(connection, "PRAGMA application_id") != APPLICATION_ID:
         raise NotALog(f"{name} is a database of another program, or an empty one.")
+    added = value(connection, _ADDED)
+    if added is not None:
+        # Restored, they would act on every message that is stored.
+        raise NotALog(f"{name} has triggers or views, which no pushd has made: {added}.")
     database = Database(connection, execute_plugins=False)
     applied = tuple(each.name for each in MIGRATIONS.applied(database))
     pending = tuple(each.name for each in MIGRATIONS.pending(database))
