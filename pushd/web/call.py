@@ -53,8 +53,11 @@ class Call:
 
     def check_channel(self, channel: str) -> None:
         """Raises Forbidden, whether there is such a channel or not."""
-        if not self.covers(channel):
-            raise Forbidden(f"This key's patterns do not cover channel {channel!r}.")
+        if self.covers(channel):
+            return
+        if kind_of(channel) is Kind.INTERNAL:
+            raise Forbidden(f"Channel {channel!r} needs a key with scope admin and no patterns.")
+        raise Forbidden(f"This key's patterns do not cover channel {channel!r}.")
 
     def check_user(self, user: str) -> None:
         """Raises Forbidden, whether there is such a user or not."""
