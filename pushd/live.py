@@ -14,7 +14,7 @@ import trio
 
 from pushd.core.frames import close_code
 from pushd.core.permissions import Identity
-from pushd.errors import PushdError
+from pushd.errors import PushdError, TooLarge
 from pushd.hub import Hub
 from pushd.log import Marks
 from pushd.outgoing import Outgoing
@@ -78,11 +78,17 @@ class LiveSession(Session):
         self, own: list[str], channels: list[str]
     ) -> tuple[list[str], list[dict[str, str]]]:
         """Inboxes come first, but there may be any number: half is left to what is asked for."""
-        half = self.hub.settings.max_channels_per_session // 2
-        good, denied = self.hub.sessions.allowed(self, [*own[:half], *channels, *own[half:]])
+        most = self.hub.settings.max_channels_per_session
+        half = most // 2
+        asked = list(dict.fromkeys(channels))
+        looked_at = asked[: 2 * most]
+        good, denied = self.hub.sessions.allowed(self, [*own[:half], *looked_at, *own[half:]])
         left_out = set(own)
         told = [each for each in denied if each["channel"] not in left_out]
         self.more = len(told) < len(denied)
+        # An address has room for thousands of names, and each would be a look at permissions.
+        rest = [name for name in asked[2 * most :] if name not in left_out]
+        told += [{"channel": name, "code": TooLarge.code} for name in rest]
         return good, told
 
     def greet(self, heads: dict[str, dict[str, Any]], denied: list[dict[str, str]]) -> None:

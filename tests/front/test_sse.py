@@ -106,6 +106,28 @@ async def test_more_inboxes_than_a_session_may_follow(tmp_path: Path) -> None:
         assert len(answer.json["channels"]) == 8
 
 
+async def test_thousands_of_names_are_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its answer, but only as many as there could be room for were checked."""
+    looked_at: list[str] = []
+
+    def check(name: str) -> str:
+        looked_at.append(name)
+        return name
+
+    monkeypatch.setattr("pushd.sessions.check_channel", check)
+    names = [f"n{number}" for number in range(1000)]
+    async with running_server(tmp_path, max_channels_per_session=10) as server:
+        query = f"channels={','.join(names * 2)}"
+        async with listening(server, query, token=server.token()) as stream:
+            hello = (await stream.expect("hello")).data
+    assert list(hello["heads"]) == ["all", "user:alice", *names[:8]]
+    assert hello["denied"] == [{"channel": each, "code": "too_large"} for each in names[8:]]
+    assert hello["more"] is False
+    assert len(looked_at) == 2 + 20
+
+
 async def test_a_service_listens_to_what_it_names(server: Server) -> None:
     async with listening(server, "channels=news", token=KEY) as stream:
         hello = await stream.expect("hello")
