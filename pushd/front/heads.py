@@ -22,6 +22,11 @@ SINGLE = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"origin", b"upgrade"}
 )
 is_target = re.compile(rb"/[\x21-\x7e]*").fullmatch  # a path, in visible ASCII
+# Names as DNS has them, addresses, and what proxies make up: labels of 63 bytes, none empty.
+_HOST = re.compile(
+    rb"([\w-]{1,63}(\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{0,5})?", re.ASCII
+).fullmatch
+MAX_HOST = 261
 MAX_LENGTH_DIGITS = 15
 # The ways that anybody writes it: the reader looks for these words before it parses.
 CHUNKED = frozenset({b"chunked", b"Chunked", b"CHUNKED"})
@@ -110,14 +115,23 @@ def check_head(request: Request, parser: httptools.HttpRequestParser) -> None:
         raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are served here.")
     if not is_target(request.target):
         raise BadRequest("The request target must be a path, in visible ASCII.")
-    if version == "1.1" and not request.headers.get(b"host"):
-        raise BadRequest("The Host header is missing.")
+    _check_host(request, version)
     request.keep_alive = version == "1.1" and parser.should_keep_alive()
     _check_upgrade(request)
     if request.upgrade:
         if not parser.should_upgrade():
             raise BadRequest("An upgrade needs 'Connection: Upgrade'.")
         request.keep_alive = False  # if it is not taken: what follows it has no one reading
+
+
+def _check_host(request: Request, version: str) -> None:
+    """What is no host and port is refused (RFC 9112, 3.2): the frameworks stumble over it."""
+    host = request.headers.get(b"host")
+    if host is None or (host == b"" and version == "1.1"):
+        if version == "1.1":
+            raise BadRequest("The Host header is missing.")
+    elif host and not (len(host) <= MAX_HOST and _HOST(host)):
+        raise BadRequest("The Host header is no host, with or without a port.")
 
 
 def _check_upgrade(request: Request) -> None:

@@ -85,18 +85,18 @@ class Offer:
 
 
 def _canonical(request: Request, offer: Offer) -> bytes:
-    """The upgrade as trio-websocket shall see it: checked, and without query or token."""
-    lines = [b"GET / HTTP/1.1"]
-    for name in (
-        b"host",
-        b"upgrade",
-        b"connection",
-        b"sec-websocket-key",
-        b"sec-websocket-version",
-    ):
-        value = request.headers.get(name)
-        if value is not None:
-            lines.append(name + b": " + value)
+    """The upgrade as trio-websocket shall see it: nothing of the client's but the checked key.
+
+    wsproto decodes what it reads, Host as IDNA, and fails without an answer where it cannot.
+    """
+    lines = [
+        b"GET / HTTP/1.1",
+        b"host: localhost",
+        b"upgrade: websocket",
+        b"connection: Upgrade",
+        b"sec-websocket-version: 13",
+        b"sec-websocket-key: " + request.headers[b"sec-websocket-key"],
+    ]
     if offer.subprotocol is not None:
         lines.append(b"sec-websocket-protocol: " + offer.subprotocol.encode())
     return b"\r\n".join(lines) + b"\r\n\r\n"

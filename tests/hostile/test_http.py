@@ -45,6 +45,16 @@ BAD: dict[str, tuple[bytes, int]] = {
     "nul in the target": (get(line="GET /v1/\0 HTTP/1.1"), 400),
     "no host": (get(headers=""), 400),
     "empty host": (get(headers="Host: \r\n"), 400),
+    "a host with an empty label": (get(headers="Host: ..\r\n"), 400),
+    "a host with a long label": (get(headers=f"Host: {'x' * 64}.a\r\n"), 400),
+    "a long host": (get(headers=f"Host: {'x.' * 4000}a\r\n"), 400),
+    "a host that is not ascii": (get(headers="Host: \xff\r\n"), 400),
+    "a host with a path": (get(headers="Host: a/../b\r\n"), 400),
+    "a host with a blank": (get(headers="Host: a b\r\n"), 400),
+    "a host with a user": (get(headers="Host: a@b\r\n"), 400),
+    "a host with two ports": (get(headers="Host: a:1:2\r\n"), 400),
+    "a port that is none": (get(headers="Host: a:-1\r\n"), 400),
+    "half an address": (get(headers="Host: [::1\r\n"), 400),
     "two hosts": (get(headers="Host: a\r\nHost: b\r\n"), 400),
     "two equal hosts": (get(headers="Host: a\r\nHost: a\r\n"), 400),
     "two origins": (get(headers="Host: a\r\nOrigin: null\r\nOrigin: http://b\r\n"), 400),
@@ -212,6 +222,30 @@ async def test_odd_but_right_ones_are_served_in_any_pieces(
         assert (await peer.answer()).status == 201
         assert (await peer.answer()).status == 201
         assert (await peer.answer()).status == 200
+
+
+HOSTS = ["a", "a:80", "a.b.:8080", "localhost:", "127.0.0.1:1", "[::1]:80", "[::ffff:1.2.3.4]"]
+HOSTS += ["a_b", "xn--", "xn--zckzah.example", "x" * 63 + ".y", "-"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("path", ["/healthz", "/", "/v1/ws"])
+async def test_hosts_of_all_kinds(node: Node, host: str, path: str) -> None:
+    headers = {"Host": host}
+    if path == "/v1/ws":
+        # Everything of it reaches a library, unless it is written anew.
+        headers |= {"Upgrade": "websocket", "Connection": "keep-alive, Upgrade, \xff"}
+        headers |= {"Sec-WebSocket-Key": "A" * 22 + "==", "Sec-WebSocket-Version": "13"}
+    data = request("GET", path, token=node.token(), headers=headers).replace(b"\xc3\xbf", b"\xff")
+    answer = await node.send(data)
+    assert answer.status == (101 if path == "/v1/ws" else 200), answer
+
+
+@pytest.mark.parametrize("host", ["", "Host:\r\n", "Host: a\r\n"])
+async def test_http_1_0_with_and_without_a_host(node: Node, host: str) -> None:
+    for path in ("/", "/healthz"):
+        answer = await node.send(f"GET {path} HTTP/1.0\r\n{host}\r\n".encode())
+        assert answer.status == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/stats", "/nowhere", "/v1/ws"])

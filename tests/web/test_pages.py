@@ -38,8 +38,6 @@ async def test_pages(server: Server, path: str) -> None:
         ({"Host": "push.example.com"}, "http://push.example.com"),
         ({"Host": "push.example.com", "X-Forwarded-Proto": "https"}, "https://push.example.com"),
         ({"Host": "[::1]:8081"}, "http://[::1]:8081"),
-        ({"Host": 'x"><script>alert(1)</script>'}, "http://localhost:8080"),
-        ({"Host": "x;id"}, "http://localhost:8080"),
         ({"Host": "x.com", "X-Forwarded-Proto": "javascript"}, "http://localhost:8080"),
     ],
 )
@@ -50,6 +48,13 @@ async def test_commands_name_the_address_that_the_page_was_asked_at(
         page = (await server.ask("GET", path, headers=headers)).body.decode()
         assert f"{address}/v1/stats" in page
         assert headers["Host"] in address or headers["Host"] not in page
+
+
+@pytest.mark.parametrize("host", ['x"><script>alert(1)</script>', "x;id"])
+async def test_no_page_is_made_for_an_address_that_is_none(server: Server, host: str) -> None:
+    answer = await server.ask("GET", "/docs", headers={"Host": host})
+    assert (answer.status, answer.code) == (400, "bad_request")
+    assert host.encode() not in answer.body
 
 
 async def test_the_connection_is_closed_after_one_answer(server: Server) -> None:
