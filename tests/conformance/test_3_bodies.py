@@ -213,14 +213,16 @@ LINE = b'{"channel":"news","data":1}\n'
 
 async def test_each_line_has_its_number_and_its_result(api: Api) -> None:
     large = b'{"channel":"news","data":"%b"}\n' % (b"x" * 65_536)
-    body = b"\n" + LINE + b" \n" + large + b"{}\n" + LINE.strip()
+    padded = b'{"channel":"news","data":1,"unknown":"%b"}\n' % (b"x" * 65_536)
+    body = b"\n" + LINE + b" \n" + large + b"{}\n" + LINE + padded.strip()
     answer = await post(api, body, "/v1/publish", LINES)
     assert answer.status == 200
     assert answer.headers["content-type"] == LINES
     assert answer.body.endswith(b"\n")
     results = [json.loads(line) for line in answer.body.splitlines()]
     told = [(each["line"], each.get("code"), each.get("seq")) for each in results]
-    assert told == [(2, None, 1), (4, "too_large", None), (5, "bad_request", None), (6, None, 2)]
+    refused = [(4, "too_large", None), (5, "bad_request", None)]
+    assert told == [(2, None, 1), *refused, (6, None, 2), (7, "too_large", None)]
     assert set(results[0]) == {"line", "channel", "epoch", "seq", "id", "at"}
     assert {"line", "code", "status", "detail", "cure"} <= set(results[1])
     assert await stored(api) == [1, 1]

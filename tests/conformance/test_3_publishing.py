@@ -215,7 +215,8 @@ async def test_a_full_disk_refuses_and_pulls_go_on(
 ) -> None:
     await api.publish("news", 1)
     monkeypatch.setattr("pushd.log.space.FreeSpace.is_low", lambda _: True)
-    assert (await post(api, {"data": 2})).code == "storage_full"
+    refused = await post(api, {"data": 2})
+    assert (refused.status, refused.code) == (507, "storage_full")
     assert await stored(api) == [1]
     monkeypatch.undo()
     assert (await post(api, {"data": 2})).status == 201
@@ -227,7 +228,7 @@ async def test_a_full_backlog_says_when_to_come_again(
     await api.publish("other", 1)
     monkeypatch.setattr(api.server.hub.log, "_backlog", 16 * 1024 * 1024)
     answer = await post(api, {"data": 1})
-    assert answer.code == "overloaded"
+    assert (answer.status, answer.code) == (503, "overloaded")
     assert int(answer.headers["retry-after"]) >= 1
     monkeypatch.setattr(api.server.hub.log, "_backlog", 0)
     assert (await post(api, {"data": 1})).status == 201

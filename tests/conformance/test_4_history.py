@@ -30,12 +30,25 @@ async def test_history_goes_backwards_and_records_nothing(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["before=0&after=0", "last=0", "last=1001", "before=x", "last=-1"]
+    "query",
+    [
+        *("before=2&after=0", "last=1&after=0", "before=2&wait=1", "last=1&wait=1"),
+        *("last=1&before=2", "last=1&limit=1", "before=2&limit=0", "before=2&limit=1001"),
+        *("before=0", "before=x", "before=-1", "last=0", "last=-1", "last=1001", "last=x"),
+    ],
 )
 async def test_histories_that_cannot_be(api: Api, query: str) -> None:
-    await fill(api, 1)
+    await fill(api, 2)
     answer = await api.ask("GET", f"/v1/channels/news/messages?{query}", token=KEY)
     assert answer.code == "bad_request"
+
+
+async def test_before_a_message_that_never_was(api: Api) -> None:
+    epoch = await fill(api, 2)
+    assert page(await api.pull("news", before=f"{epoch}.2")) == ([1], False)
+    assert page(await api.pull("news", before=3)) == ([1, 2], False)
+    assert (await api.pull("news", before=4)).code == "cursor_ahead"
+    assert (await api.pull("news", before="000000001.2")).code == "epoch_changed"
 
 
 async def test_history_ends_at_the_window(api: Api) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from pushd import errors
 from pushd.settings import Settings
 
 KIB, MIB = 1024, 1024 * 1024
 # By section; seconds, bytes, counts.
 NUMBERS: dict[str, dict[str, Any]] = {
-    "2": {"auth_timeout": 10, "origins": (), "public_namespaces": frozenset()},
+    "2": {"auth_timeout": 10, "origins": (), "namespaces": {}},
     "3": {
         "idempotency": 24 * 3600,
         "max_body": 64 * KIB,
@@ -58,3 +59,36 @@ NUMBERS: dict[str, dict[str, Any]] = {
 def test_as_they_come(section: str) -> None:
     settings = Settings()
     assert {name: getattr(settings, name) for name in NUMBERS[section]} == NUMBERS[section]
+
+
+# The codes of the contract, and the HTTP statuses that they come with.
+STATUSES = {
+    "bad_request": {400, 405, 408, 426},
+    "unauthorized": {401},
+    "token_expired": {401},
+    "forbidden": {403},
+    "not_found": {404},
+    "no_handler": {404},
+    "conflict": {409},
+    "expired": {410},
+    "epoch_changed": {410},
+    "cursor_ahead": {410},
+    "too_large": {413, 431},
+    "rate_limited": {429},
+    "overloaded": {503},
+    "not_ready": {503},
+    "storage_full": {507},
+    "internal": {500},
+}
+
+
+def test_codes_and_statuses() -> None:
+    """Clients decide by them. Beside these there are codes of the command line only."""
+    found: dict[str, set[int]] = {}
+    classes = [each for each in vars(errors).values() if isinstance(each, type)]
+    for each in classes:
+        # Reset is the base of three codes, and has none of its own.
+        if issubclass(each, errors.PushdError) and each is not errors.Reset:
+            found.setdefault(each.code, set()).add(each.status)
+    assert {code: found[code] for code in STATUSES} == STATUSES
+    assert all(statuses == {500} for code, statuses in found.items() if code not in STATUSES)
