@@ -6,6 +6,7 @@ when it is asked for, so that ``pushctl token`` does not wait for what only the 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import keyword
@@ -68,6 +69,12 @@ class LazyGroup(click.Group):
             return super().main(*args, **extra)
         except PushdError as error:
             _refuse([error])
+        except OSError as error:
+            # Of what is printed: other writes say what they could not write.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            say_error(f"The output cannot be written: {error.strerror}.", "Free some space.")
+            sys.exit(EXIT_FAILED)
         except ExceptionGroup as group:  # a nursery wraps what its tasks raise
             refusals, others = group.split(PushdError)
             if others is not None or refusals is None:

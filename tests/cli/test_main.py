@@ -102,3 +102,14 @@ def test_a_refusal_is_its_detail_and_its_cure(
 def test_a_group_with_other_errors_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     group = ExceptionGroup("nursery", [Forbidden("not yours"), ZeroDivisionError()])
     assert failing(monkeypatch, group).exception is group
+
+
+@pytest.mark.parametrize("command", ["config docs", "--help", "config check --help"])
+def test_output_that_cannot_be_written_is_no_traceback(command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pushd", *command.split()],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The output cannot be written: No space left on device.")

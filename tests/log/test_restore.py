@@ -350,3 +350,12 @@ def leave_a_wal(data: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", program, data], cwd=ROOT, check=False)
     assert (data / f"{DATABASE}-wal").stat().st_size
+
+
+def test_without_room_nothing_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checking a large backup takes minutes."""
+    monkeypatch.setattr("pushd.log.tools.restore.free_bytes", lambda _: 0)
+    told: list[str] = []
+    with pytest.raises(RestoreRefused, match="0 B free"):
+        restore(home / "b.db", home / "data", agree, lambda what, *_: told.append(what))
+    assert told == []

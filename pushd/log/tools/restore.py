@@ -81,8 +81,9 @@ def restore(
         give_to_owner_of(directory, directory / LOCK)
         finished = swap.finish(directory)
         with opened(path) as source:
-            plan = Plan(directory, _checked(source, progress), look_at(directory), finished)
+            # First what is known at once: checking takes minutes.
             _check_room(source, directory)
+            plan = Plan(directory, _checked(source, progress), look_at(directory), finished)
             if not agree(plan):
                 raise RestoreRefused("The answer was no.")
             renewed = _prepare(source, directory, plan.replaced, progress)
