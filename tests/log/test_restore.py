@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,15 @@ import trio
 
 from pushd.core.positions import Cursor
 from pushd.errors import CannotStart, RestoreRefused
+from pushd.log import swap
 from pushd.log.lock import LockFile
 from pushd.log.startup import open_log
 from pushd.log.store import DATABASE
+from pushd.log.tools import restore as restoring
 from pushd.log.tools.backup import backup
+from pushd.log.tools.copying import Progress, copy
 from pushd.log.tools.restore import Plan, Restored, adopt, restore
+from pushd.log.tools.source import Source
 from pushd.log.tools.verify import verify
 from tests.chaos.faultdisk import FaultDisk
 from tests.log.support import OPTIONS, append, entry, marks, open_and_close, opened, read
@@ -125,6 +130,8 @@ def test_revocations_of_the_replaced_log_hold(home: Path) -> None:
         "UPDATE revocations SET at = at + 1000 WHERE value = 'mallory'",
     )
     held = rows(data / DATABASE, "SELECT * FROM revocations ORDER BY value")
+    # Of two that know of the same one the longer holds.
+    change(data / DATABASE, "UPDATE revocations SET until = until - 1000 WHERE value = 'mallory'")
     restored(home)
     assert rows(data / DATABASE, "SELECT * FROM revocations ORDER BY value") == held
 
@@ -212,6 +219,84 @@ def test_a_damaged_log_is_replaced_and_kept(home: Path, spoil: str) -> None:
     assert (aside / f"{DATABASE}-wal").exists() == (spoil == "wal")
     assert verify(data, nothing).problems == []
     open_and_close(data)
+
+
+def test_of_a_log_that_is_not_understood_the_epochs_and_revocations_count(home: Path) -> None:
+    """Of a newer version, say: it cannot be opened, but what must not be lost can be read."""
+    data = home / "data"
+    change(
+        data / DATABASE,
+        "UPDATE meta SET value = '9' WHERE key = 'format'",
+        "UPDATE meta SET value = 'yyyyyyyyy' WHERE key = 'last_epoch'",
+        "INSERT INTO revocations VALUES ('jti', 'new', 5, 9999999999999)",
+    )
+    restored(home)
+    assert min(epochs(data).values()) > "yyyyyyyyy"
+    assert rows(data / DATABASE, "SELECT at FROM revocations WHERE value = 'new'") == [(5,)]
+
+
+def test_a_copy_that_went_wrong_replaces_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(source: Source, target: Path, progress: Progress) -> None:
+        copy(source, target, progress)
+        change(target, "DELETE FROM messages WHERE seq = 7")
+
+    monkeypatch.setattr(restoring, "copy", spoil)
+    before = rows(home / "data" / DATABASE, MESSAGES)
+    with pytest.raises(RestoreRefused, match=r"copy .* is not sound: .* missing"):
+        restored(home)
+    assert rows(home / "data" / DATABASE, MESSAGES) == before
+    assert sorted(path.name for path in (home / "data").iterdir()) == [DATABASE, "pushd.lock"]
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), KeyboardInterrupt()])
+def test_a_restore_that_fails_leaves_no_copy(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """It may be as large as the log."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(restoring, "renew", fail)
+    with pytest.raises((RestoreRefused, KeyboardInterrupt)):
+        restored(home)
+    assert sorted(path.name for path in (home / "data").iterdir()) == [DATABASE, "pushd.lock"]
+
+
+def test_an_interrupted_restore_is_finished_by_the_next(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log is then the one that goes aside, and is told of before."""
+    data = home / "data"
+    old, new = rows(data / DATABASE, MESSAGES), rows(home / "b.db", MESSAGES)
+
+    def fail(*_: object) -> None:
+        raise OSError("Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "_set_aside", fail)
+        with pytest.raises(CannotStart, match="the next restore, completes it"):
+            restored(home)
+    plans: list[Plan] = []
+    done = restore(home / "b.db", data, lambda plan: not plans.append(plan), nothing)
+    (plan,) = plans
+    assert plan.finished is not None
+    assert rows(plan.finished / DATABASE, MESSAGES) == old
+    assert done.aside is not None
+    assert rows(done.aside / DATABASE, MESSAGES) == rows(data / DATABASE, MESSAGES) == new
+    assert min(epochs(data).values()) > max(epochs(done.aside).values())
+
+
+def test_a_read_mark_goes_no_farther_than_the_channel(home: Path) -> None:
+    """Of a log that went back in time: what is published next is unread."""
+    data = home / "data"
+    change(data / DATABASE, "UPDATE reads SET seq = 99")
+    adopt(data)
+    head = "SELECT c.epoch, head FROM reads JOIN channels AS c ON c.id = channel_id"
+    assert rows(data / DATABASE, "SELECT epoch, seq FROM reads") == rows(data / DATABASE, head)
+    assert verify(data, nothing).problems == []
 
 
 def test_adopting_gives_new_epochs_in_place(home: Path) -> None:

@@ -221,5 +221,6 @@ def _prepare(
         swap.prepared_path(directory)
         raise
     if not report.is_sound:
+        swap.prepared_path(directory)
         raise RestoreRefused(f"The copy in {directory} is not sound: {report.problems[0]}")
     return renewed
