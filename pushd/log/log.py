@@ -10,7 +10,7 @@ import trio
 
 from pushd.core.namespaces import Retention
 from pushd.core.positions import Cursor
-from pushd.errors import NotReady, Overloaded, PushdError, TooLarge
+from pushd.errors import CannotStart, NotReady, Overloaded, PushdError, TooLarge
 from pushd.log.administration import Administration
 from pushd.log.believed import Believed
 from pushd.log.changes import Request
@@ -27,8 +27,9 @@ from pushd.log.requests import (
     LogOptions,
 )
 from pushd.log.retention import UNBOUNDED, RetentionService
-from pushd.log.startup import open_log
+from pushd.log.startup import Opened, explained, open_log
 from pushd.log.statistics import LogStatistics
+from pushd.log.store import DATABASE
 
 _logger = structlog.get_logger("pushd.log")
 
@@ -119,9 +120,7 @@ class Log(Reading, Administration):
         self.heads = opened.heads
         self._believed = opened.believed
         self._retention = self._make_retention()
-        self._engine = engine = Engine(
-            opened, self.directory, self.options, self._marks, self._stored, self._answered
-        )
+        self._engine = engine = self._make_engine(opened)
         engine.start()
         self._put = engine.writer.queue.put
         self._refusal = None
@@ -142,6 +141,17 @@ class Log(Reading, Administration):
         if self._refusal is None:
             self._refusal = NotReady("The server is stopping.", retry_after=1)
             self._started_engine.finish()
+
+    def _make_engine(self, opened: Opened) -> Engine:
+        """Raises CannotStart: the threads look at more of the file than the opening did."""
+        try:
+            with explained(self.directory / DATABASE):
+                return Engine(
+                    opened, self.directory, self.options, self._marks, self._stored, self._answered
+                )
+        except CannotStart:
+            opened.give_up()
+            raise
 
     def _make_retention(self) -> RetentionService:
         interval = self.options.retention_interval_s

@@ -41,6 +41,12 @@ class Opened:
     revocations: dict[tuple[str, str], tuple[float, float]]
     believed: believed.Believed | None
 
+    def give_up(self) -> None:
+        """Close and unlock: it cannot be served after all. The reader goes last, as in a refusal."""
+        self.store.close()
+        self.reader.close()
+        self.lock.release()
+
 
 def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened:
     """Blocking. Raises CannotStart; then nothing is left locked or open.
@@ -53,7 +59,7 @@ def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened
     with ExitStack() as undo:
         undo.callback(lock.release)
         readers = undo.enter_context(ExitStack())
-        with _explained(directory / DATABASE):
+        with explained(directory / DATABASE):
             swap.complete(directory)
             _create_private(directory / DATABASE)
             wal = walcheck.look(directory / f"{DATABASE}-wal")
@@ -103,7 +109,8 @@ def _create_private(path: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Errors of SQLite become CannotStart, with what to do."""
     try:
         yield
     except sqlite3.Error as error:

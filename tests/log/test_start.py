@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pushd.errors import CannotStart
-from pushd.log import startup
+from pushd.log import Log, startup
 from pushd.log.lock import LOCK
 from pushd.log.startup import open_log
 from pushd.log.store import DATABASE
@@ -76,10 +76,14 @@ def damaged_schema(directory: Path) -> None:
 
 
 def damaged_channels(directory: Path) -> None:
+    damage(directory, "channels")
+
+
+def damage(directory: Path, table: str) -> None:
     path = directory / DATABASE
     with closing(sqlite3.connect(path)) as connection:
         [(page,)] = connection.execute(
-            "SELECT rootpage FROM sqlite_master WHERE name = 'channels'"
+            "SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)
         ).fetchall()
     content = bytearray(path.read_bytes())
     content[(page - 1) * 4096 : page * 4096] = b"\xa5" * 4096
@@ -205,6 +209,15 @@ def test_what_cannot_be_written_is_refused(modes: dict[str, int], words: str) ->
         )
         directory.chmod(0o755)
     assert re.search(words, done.stdout), done
+
+
+@pytest.mark.parametrize("table", ["idempotency", "garbage"])
+async def test_damage_that_only_the_writer_sees_is_told_as_well(tmp_path: Path, table: str) -> None:
+    open_and_close(tmp_path)
+    damage(tmp_path, table)
+    for _ in range(2):  # the lock is free again
+        with pytest.raises(CannotStart, match="is damaged"):
+            await Log(tmp_path, OPTIONS).run()
 
 
 async def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
