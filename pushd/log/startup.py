@@ -42,7 +42,7 @@ class Opened:
     believed: believed.Believed | None
 
     def give_up(self) -> None:
-        """Close and unlock: it cannot be served after all. The reader goes last, as in a refusal."""
+        """Close and unlock; it cannot be served after all. The reader goes last, as in a refusal."""
         self.store.close()
         self.reader.close()
         self.lock.release()
