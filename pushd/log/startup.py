@@ -42,7 +42,7 @@ class Opened:
     believed: believed.Believed | None
 
     def give_up(self) -> None:
-        """Close and unlock; it cannot be served after all. The reader goes last, as in a refusal."""
+        """Close and unlock, as it cannot be served after all; the reader goes last here, too."""
         self.store.close()
         self.reader.close()
         self.lock.release()
