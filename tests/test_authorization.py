@@ -73,7 +73,7 @@ LISTS = "401 401 403 403 403 200 200 200"  # a limited key sees less of them
 OTHERS = "401 401 403 403 403 200 200 403"  # of what is not news
 ADMINS = "401 401 403 403 403 403 200 403"
 MESSAGE = {"data": 1}
-REVOKED = {"user": "dora", "until": int(time.time() * 1000) + 600_000}
+REVOKED = {"user": "dora", "until": int(time.time() * 1000) + 86_400_000}
 CURSORS = {"cursors": {"news": "0"}}
 
 # fmt: off

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pushd.front.history import MAX_READS
-from tests.support.app import KEY, Server, running_server
+from tests.support.app import KEY, Server, running_server, until
 from tests.support.http import Answer, patience
 
 
@@ -273,36 +273,44 @@ async def test_a_channel_that_changes_without_end_is_not_read_without_end(
         assert seqs(await page(server, before=9, limit=2)) == [7, 8], "others go on"
 
 
-async def test_pages_while_the_channel_changes(server: Server) -> None:
-    """Every page is an exact slice, or nothing that was removed comes back."""
-    await filled(server, 200)
-    log = server.hub.log
-    pages = 0
+async def test_pages_while_the_channel_changes(tmp_path: Path) -> None:
+    """Every page is an exact slice, or nothing that was removed comes back.
 
-    async def read() -> None:
-        nonlocal pages
-        token = KEY
-        async with server.peer() as peer:
-            while log.heads["news"].first < 150:
-                forget_tails(server)
-                first = log.heads["news"].first
-                target = "/v1/channels/news/messages?before=160&limit=40"
-                answer = await peer.ask("GET", target, token=token)
-                found = seqs(answer)
-                assert found == list(range(160 - len(found), 160))
-                assert len(found) == min(40, 160 - answer.json["first"])
-                assert answer.json["first"] >= first
-                pages += 1
+    A reader whom all trims overtake, on a busy machine, is asked to come again.
+    """
+    async with running_server(tmp_path, errors_expected=True) as server:
+        await filled(server, 200)
+        log = server.hub.log
+        pages = 0
 
-    async def trim() -> None:
-        for before in range(2, 151):
-            await done(log.trim, "news", before)
+        async def read() -> None:
+            nonlocal pages
+            async with server.peer() as peer:
+                while log.heads["news"].first < 150:
+                    forget_tails(server)
+                    first = log.heads["news"].first
+                    target = "/v1/channels/news/messages?before=160&limit=40"
+                    answer = await peer.ask("GET", target, token=KEY)
+                    if answer.status == 503:
+                        assert answer.code == "overloaded"
+                        continue
+                    found = seqs(answer)
+                    assert found == list(range(160 - len(found), 160))
+                    assert len(found) == min(40, 160 - answer.json["first"])
+                    assert answer.json["first"] >= first
+                    pages += 1
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(4):
-            nursery.start_soon(read)
-        nursery.start_soon(trim)
-    assert pages >= 4
+        async def trim() -> None:
+            for before in range(2, 151):
+                await done(log.trim, "news", before)
+                if before < 150:
+                    await until(lambda: pages >= before // 10)  # noqa: B023
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(read)
+            nursery.start_soon(trim)
+        assert pages >= 14
 
 
 @settings(
