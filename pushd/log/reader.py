@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -28,6 +29,7 @@ _BYTES_AT_ONCE: Final = 1 << 20
 # So often, before the loop has taken what was handed to it: what it finds, it does in one turn.
 AHEAD: Final = 2
 _LOOP_S: Final = 1.0  # for it to do so
+SILENCE_S: Final = 10.0  # after a read that failed was logged
 
 _MESSAGES: Final = (
     "SELECT seq, at, type, sender, id, data FROM messages"
@@ -169,6 +171,8 @@ class Reader:
         self._post = post
         self._waiting = Turns()
         self._ended = False
+        self._silent_until = 0.0
+        self._untold = 0
 
     def run(self) -> None:
         waiting = self._waiting
@@ -212,5 +216,14 @@ class Reader:
             return error
         except Exception as error:
             # A read that fails harms one pull, not the log.
-            _logger.exception("read failed")
+            self._tell()
             return StorageBroken(f"The log cannot be read ({error}).")
+
+    def _tell(self) -> None:
+        """Once in a while: who cannot read a damaged page asks for it again and again."""
+        now = time.monotonic()
+        if now < self._silent_until:
+            self._untold += 1
+            return
+        _logger.exception("read failed", untold=self._untold, cure="Run 'pushctl verify'.")
+        self._silent_until, self._untold = now + SILENCE_S, 0

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -100,6 +101,26 @@ async def test_a_read_that_fails_is_an_answer_and_not_the_end(tmp_path: Path) ->
         assert isinstance(bad, PushdError)
         assert bad.status == 500
         assert len(await read(log, "news")) == 1
+
+
+async def test_reads_that_fail_do_not_flood_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr("pushd.log.reader.SILENCE_S", 3600.0)
+    async with opened(tmp_path) as log:
+        await append(log, entry("news"))
+        head = log.heads["news"]
+
+        async def fail() -> None:
+            bad = await outcome(lambda done: log.read_messages(head, 0, 1 << 70, 10, 100, done))
+            assert isinstance(bad, PushdError)
+
+        for _ in range(5):
+            await fail()
+        assert log._engine is not None
+        log._engine.reader._silent_until = 0.0
+        await fail()
+    assert [line["untold"] for line in logged if line["event"] == "read failed"] == [0, 4]
 
 
 async def test_too_many_waiting_reads_are_refused(tmp_path: Path) -> None:
