@@ -16,6 +16,7 @@ from pushd.client.ladder import TransportKind
 from pushd.client.problems import Unreachable
 from pushd.errors import BadSetting
 from tests.client.fakes import EPOCH, FakeServer, data, following, take
+from tests.support.steps import recorded
 
 
 @pytest.fixture
@@ -33,6 +34,19 @@ async def test_a_file_keeps_them_for_its_owner(tmp_path: Path) -> None:
     assert await again.load(["a", "b", "c"]) == {"a": f"{EPOCH}.2", "b": "none.0"}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path], "no draft is left"
+
+
+async def test_a_file_is_on_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileCursors(tmp_path / "cursors.json")
+    steps = recorded(monkeypatch)
+    await store.save({"a": f"{EPOCH}.1"})
+    (draft,) = {step.split(" -> ")[0] for step in steps if step.endswith(" -> cursors.json")}
+    assert draft != "cursors.json"
+    assert steps == [f"sync {draft}", f"{draft} -> cursors.json", f"sync {tmp_path.name}"]
+    await store.save({"a": f"{EPOCH}.1"})
+    assert len(steps) == 3, "what is there already is not written"
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"cursors":{"a":"41"}}',
@@ -87,6 +101,9 @@ async def test_ones_own_channels_go_on_after_the_store_as_well(
     own = {"all": f"{EPOCH}.1", "user:alice": f"{EPOCH}.1"}
     for kept in (MemoryCursors(), None):
         assert sorted(map(str, await after({}, 2, kept, own=own))) == ["3", "while it was down"]
+    later = dict.fromkeys(own, f"{EPOCH}.2")
+    found = await after({}, 2, MemoryCursors(own), own=later)
+    assert sorted(map(str, found)) == ["3", "while it was down"], "the store beats 'after'"
 
 
 async def test_a_hint_for_a_channel_that_waits_for_the_store_is_remembered(

@@ -8,8 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pushd.client.answers import ChannelAnswer, Refusal, ResetAnswer
+from pushd.client.answers import ChannelAnswer, MultiPulled, Refusal, ResetAnswer
 from pushd.client.events import Dropped, Placed, Reset, Status
+from pushd.client.problems import BadAnswer, Unreachable
+from pushd.client.state import Ask
 from pushd.errors import Forbidden
 from tests.client.fakes import EPOCH, HELLO, LATER, FakeServer, data, following, take
 
@@ -68,6 +70,69 @@ async def test_head_misses_nothing_after_it_is_placed(
         assert await take(events, 1, Placed) == [Placed("a", f"{EPOCH}.2")]
         server.publish("a", 3, hint=False)
         assert await data(events, 1) == [3]
+
+
+async def test_a_pull_that_fails_is_made_again(
+    autojump_clock: MockClock, server: FakeServer
+) -> None:
+    async with following(server, {"a": "0"}) as events:
+        await take(events, 1, Status)
+        began = trio.current_time()
+        server.errors = [Unreachable("down")]
+        server.publish("a", 1)
+        assert await data(events, 1) == [1]
+        assert trio.current_time() - began <= 2, "not only with the interval"
+
+
+async def test_a_channel_that_an_answer_lacks_is_asked_again(
+    autojump_clock: MockClock, server: FakeServer
+) -> None:
+    answered = server.pull
+
+    async def lacking(ask: Ask, limit: int, wait_s: float) -> MultiPulled:
+        server.pull = answered  # type: ignore[method-assign]
+        found = await answered(ask, limit, wait_s)
+        del found.channels["b"]
+        return found
+
+    async with following(server, {"a": "0", "b": "0"}) as events:
+        await take(events, 1, Status)
+        began = trio.current_time()
+        server.pull = lacking  # type: ignore[method-assign]
+        server.publish("a", 1)
+        server.publish("b", 2)
+        assert await data(events, 2) == [1, 2]
+        assert trio.current_time() - began <= 2
+
+
+async def test_an_answer_with_a_hole_ends_it(autojump_clock: MockClock, server: FakeServer) -> None:
+    """Going on would lose what is missing in silence."""
+    server.publish("a", 1, 2, 3)
+    whole = server.answer
+
+    def holed(channel: str, text: str, limit: int) -> ChannelAnswer:
+        found = whole(channel, text, limit)
+        del found.messages[1]
+        return found
+
+    server.answer = holed  # type: ignore[method-assign]
+    with pytest.raises(BadAnswer, match="leaves a hole"):
+        async with following(server, {"a": f"{EPOCH}.0"}) as events:
+            await take(events, 9)
+
+
+@pytest.mark.parametrize(("advised_s", "least_s", "most_s"), [(0.0, 0.8, 1.0), (1e9, 240, 300)])
+async def test_the_advised_interval_has_bounds(
+    autojump_clock: MockClock, server: FakeServer, advised_s: float, least_s: float, most_s: float
+) -> None:
+    server.hello["pull"] = {"interval_s": advised_s}
+    async with following(server, {"a": "0"}) as events:
+        await take(events, 1, Status)
+        with trio.move_on_after(1000):
+            await anext(events)
+    gaps = [after[0] - before[0] for before, after in pairwise(server.pulls)]
+    assert len(gaps) >= 2
+    assert all(least_s - 1e-6 <= gap <= most_s + 1e-6 for gap in gaps), gaps
 
 
 async def test_jitter_spreads_the_pulls(autojump_clock: MockClock, server: FakeServer) -> None:

@@ -45,6 +45,17 @@ async def test_leaving_acks_what_was_processed(
     assert server.acks == [(trio.current_time(), {"a": f"{EPOCH}.1"})]
 
 
+async def test_once_it_is_closed_what_was_processed_is_acked(
+    autojump_clock: MockClock, server: FakeServer
+) -> None:
+    """Whoever closes it may end the process right then."""
+    server.publish("a", 1, 2)
+    async with following(server, {"a": "0"}, has_device=True) as events:
+        await take(events, 2)
+        await events.aclose()
+        assert [cursors for _, cursors in server.acks] == [{"a": f"{EPOCH}.1"}]
+
+
 async def test_without_a_device_nothing_is_acked(
     autojump_clock: MockClock, server: FakeServer
 ) -> None:

@@ -49,6 +49,20 @@ async def test_a_hello_ends_the_polling(autojump_clock: MockClock, server: FakeS
         server.publish("a", 1)
         assert await data(events, 1) == [1]
         assert server.pulls[held][2] == 0
+        with trio.move_on_after(10):
+            await anext(events)
+        assert len(server.pulls) == held + 1, "hints tell the rest"
+
+
+async def test_what_is_known_to_be_there_is_not_waited_for(
+    autojump_clock: MockClock, server: FakeServer
+) -> None:
+    server.publish("a", 1, 2, 3)
+    async with following(server, {"a": "0"}, transports=(), limit=1) as events:
+        assert await data(events, 3) == [1, 2, 3]
+        with trio.move_on_after(1):
+            await anext(events)
+    assert [wait_s for _, _, wait_s in server.pulls] == [25.0, 0.0, 0.0, 25.0]
 
 
 async def test_a_server_that_does_not_hold_polls_is_not_flooded(
@@ -102,6 +116,19 @@ async def test_a_bye_among_the_notices_ends_it(
     with pytest.raises(Kicked, match="out"):
         async with following(server, {"a": "0"}) as events:
             await take(events, 1)
+
+
+async def test_a_bye_among_the_notices_says_when_to_come_again(
+    autojump_clock: MockClock, server: FakeServer
+) -> None:
+    server.publish("a", 1)
+    server.notices = [Frame("bye", code=1012, reconnect=True, retry_after_ms=7000)]
+    async with following(server, {"a": "0"}, transports=()) as events:
+        await take(events, 1)
+        server.publish("a", 2)
+        await take(events, 1)
+    first, second = (at for at, _, _ in server.pulls)
+    assert 7 <= second - first <= 8
 
 
 async def _until(events: Follow, kind: type) -> AsyncIterator[Event]:

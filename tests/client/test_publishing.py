@@ -101,6 +101,17 @@ async def test_doubt_is_ended_with_the_same_id(
     assert len(done.id) >= 16
 
 
+async def test_doubt_about_many_is_ended_with_the_same_id(autojump_clock: MockClock) -> None:
+    store = Store(
+        problem(500, "internal"), httpx.Response(504), httpx.Response(200, text='{"results":[]}')
+    )
+    async with client_of(store) as client:
+        assert await client.publish_to(1, channels=["a"], everybody=True) == []
+    first, *others = store.bodies()
+    assert others == [first, first]
+    assert len(first["message"]["id"]) >= 16
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushd.client.answers import ChannelAnswer, Message, Refusal, ResetAnswer
+from pushd.client.answers import ChannelAnswer, Head, Message, Refusal, ResetAnswer
 from pushd.client.complete import is_ahead
 from pushd.client.events import Dropped, Placed, Reset
 from pushd.client.problems import BadAnswer
@@ -203,10 +203,14 @@ def test_a_busy_channel_is_asked_again() -> None:
         (f"{A}.3", answer(A, 3, 4, at=4)),  # 3 again
         (f"{A}.3", answer(A, 4, 6, at=6)),
         (f"{A}.3", answer(A, 5, 4, at=4)),
+        (f"{A}.3", answer(A, 5, 4, at=5)),  # not in order
+        (f"{A}.3", answer(A, 4, 4, 6, at=6)),  # as many as there should be
         (f"{A}.3", answer(A, 4, at=9)),  # next beyond what came
         (f"{A}.3", answer(A, at=4)),
         (f"{A}.3", answer(A, at=2)),
         (f"{A}.3", answer(B, 1, at=1)),  # another life without a reset
+        (f"{A}.3", answer(B, 4, 5, at=5)),
+        (f"{A}.3", answer(B, at=3)),
         ("none.0", answer(A, 2, at=2)),
         ("0", answer(A, 1, 3, at=3)),
         (f"{A}.3", ChannelAnswer(epoch=A, next="head")),
@@ -219,6 +223,25 @@ def test_an_answer_with_a_hole_is_refused(cursor: str, wrong: ChannelAnswer) -> 
     with pytest.raises(BadAnswer):
         state.answered("a", cursor, wrong)
     assert state.places == {"a": cursor}
+
+
+def test_ones_own_go_on_where_the_server_has_the_device() -> None:
+    state = FollowState({}, mine=True)
+    heads = {"user:alice": Head(A, 9, delivered=f"{A}.4"), "user:alice:new": Head(B, 9)}
+    for name, head in heads.items():
+        state.met(name, head)
+    assert state.places == {"user:alice": f"{A}.4", "user:alice:new": "0"}
+    ask = state.begin(everything=False)
+    assert ask.wanted == set(heads)
+
+
+def test_one_of_ones_own_that_a_pull_brings_beside_a_hello_is_left_as_it_is() -> None:
+    """The hello came while the pull was under way."""
+    state = FollowState({}, mine=True)
+    state.begin(everything=True)
+    state.met("user:alice", Head(A, 2, delivered=f"{A}.1"))
+    assert state.answered_unasked("user:alice", answer(A, 1, 2, at=2)) == []
+    assert state.places == {"user:alice": f"{A}.1"}
 
 
 def test_acks_follow_what_was_taken_and_what_pulls_told() -> None:

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from pushd.core.positions import Cursor
-from pushd.errors import CannotStart, RestoreRefused
+from pushd.errors import CannotStart, NotALog, RestoreRefused
 from pushd.log import swap
 from pushd.log.lock import LockFile
 from pushd.log.startup import open_log
@@ -279,6 +279,9 @@ def test_an_interrupted_restore_is_finished_by_the_next(
         patch.setattr(swap, "_set_aside", fail)
         with pytest.raises(CannotStart, match="the next restore, completes it"):
             restored(home)
+        # Until then nobody takes it for whole.
+        with pytest.raises(NotALog, match="was interrupted"):
+            verify(data, nothing)
     plans: list[Plan] = []
     done = restore(home / "b.db", data, lambda plan: not plans.append(plan), nothing)
     (plan,) = plans
@@ -287,6 +290,27 @@ def test_an_interrupted_restore_is_finished_by_the_next(
     assert done.aside is not None
     assert rows(done.aside / DATABASE, MESSAGES) == rows(data / DATABASE, MESSAGES) == new
     assert min(epochs(data).values()) > max(epochs(done.aside).values())
+
+
+def test_a_database_made_anew_within_an_interrupted_restore_is_not_overwritten(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an older version, say: nobody knows which one counts."""
+    data = home / "data"
+
+    def fail(*_: object) -> None:
+        raise OSError("Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "sync_directory", fail)
+        with pytest.raises(RestoreRefused):
+            restored(home)
+    assert swap.is_unfinished(data)
+    swap._set_aside(data, data / next(data.glob("*.next-*")).name.replace(swap._NEXT, swap._ASIDE))
+    (data / DATABASE).write_bytes(b"made anew")
+    with pytest.raises(CannotStart, match="was made anew"):
+        open_log(data, OPTIONS)
+    assert (data / DATABASE).read_bytes() == b"made anew"
 
 
 def test_a_read_mark_goes_no_farther_than_the_channel(home: Path) -> None:
