@@ -19,6 +19,7 @@ from pushd.limits import Addresses, Shares, jittered
 BATCH = 64  # accepts between two checkpoints
 BACKLOG = 4096
 OUT_OF_FILES_S = 0.1
+SILENCE_S = 10.0  # after it was logged that nothing can be accepted
 RESERVED_FILES = 0.9  # a tenth of the descriptors stays for the log and the rest
 
 log = structlog.get_logger("pushd.front")
@@ -73,6 +74,7 @@ class Acceptor:
             settings.max_connections_per_address, "connections of one address"
         )
         self._one_ended = trio.Event()
+        self._silent_until = -SILENCE_S
 
     async def run(self) -> None:
         while self._sock.fileno() >= 0:
@@ -91,8 +93,15 @@ class Acceptor:
                 # The socket itself is at fault, or accept(2) tells of the new connection's trouble.
                 if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EOPNOTSUPP):
                     raise
-                log.error("cannot accept", error=error.strerror)
+                self._tell(error)
                 await trio.sleep(OUT_OF_FILES_S)
+
+    def _tell(self, error: OSError) -> None:
+        """Once in a while, not ten times a second."""
+        now = trio.current_time()
+        if now >= self._silent_until:
+            self._silent_until = now + SILENCE_S
+            log.error("cannot accept", error=error.strerror)
 
     def _admit(self, address: str) -> str | None:
         """What the connection is counted under. Raises Overloaded."""
