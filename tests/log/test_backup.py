@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pushd.errors import BackupFailed, NotALog
+from pushd.errors import BackupFailed, CannotStart, NotALog
 from pushd.log import checkpoint
 from pushd.log.checkpoint import Checkpointer
 from pushd.log.startup import open_log
@@ -24,8 +24,8 @@ from pushd.log.tools.source import opened as opened_source
 from pushd.log.tools.verify import verify
 from pushd.log.tools.walframes import count_valid
 from tests.chaos.faultdisk import FaultDisk
-from tests.log.support import OPTIONS, shut
-from tests.log.vaults import change, fill, fingerprint, nothing
+from tests.log.support import OPTIONS, append, entry, opened, shut
+from tests.log.vaults import change, fill, fingerprint, nothing, rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -206,6 +206,40 @@ def test_two_backups_to_one_name(data: Path, tmp_path: Path) -> None:
 
     backup(data, target, again)
     assert verify(target, nothing).is_sound
+
+
+def test_no_server_starts_while_a_log_that_is_not_served_is_read(
+    data: Path, tmp_path: Path
+) -> None:
+    """Its start would change the file under the backup."""
+    refused: list[str] = []
+
+    def start(what: str, _done: int, _total: int) -> None:
+        if what == "copied":
+            with pytest.raises(CannotStart) as caught:
+                open_log(data, OPTIONS)
+            refused.append(caught.value.detail)
+
+    backup(data, tmp_path / "b.db", start)
+    assert refused
+    assert all("a backup of it is made" in detail for detail in refused)
+    shut(open_log(data, OPTIONS))
+
+
+@pytest.mark.parametrize("named", ["", DATABASE])
+async def test_of_a_killed_server_the_last_commit_is_in_it(tmp_path: Path, named: str) -> None:
+    """It lies in the -wal, also when only the database is named."""
+    data, killed = tmp_path / "data", tmp_path / "killed"
+    async with opened(data) as log:
+        await append(log, entry("news", 1))
+        assert log._engine is not None
+        log._engine.writer._store.checkpoint("TRUNCATE")
+        await append(log, entry("news", 2))
+        shutil.copytree(data, killed)
+    assert (killed / f"{DATABASE}-wal").stat().st_size
+    made = backup(killed / named, tmp_path / "b.db", nothing)
+    assert made.report.messages == 2
+    assert rows(tmp_path / "b.db", "SELECT data FROM messages") == [(b"1",), (b"2",)]
 
 
 def test_a_wal_that_lost_acked_commits_is_not_backed_up(data: Path, tmp_path: Path) -> None:
