@@ -150,6 +150,7 @@ class LiveSession(Session):
 
     def refuse(self, error: PushdError) -> None:
         """Say that this session cannot be, and when to come again."""
+        self.hub.counters.errors[error.code] += 1
         jitter = 1 + random.random()
         self.bye(close_code(error), error.code, int((error.retry_after or 1) * 1000 * jitter))
 

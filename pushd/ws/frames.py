@@ -16,7 +16,6 @@ from pushd.core.frames import (
     Refresh,
     Subscribe,
     Unsubscribe,
-    error_frame,
     frame,
 )
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
@@ -58,7 +57,7 @@ class FrameHandlers:
             case Call():
                 error = NoHandler(f"No handler is registered for {client_frame.name!r}.")
                 if client_frame.id is not None:
-                    self._session.send(error_frame(error, client_frame.id))
+                    self._session.deny(error, client_frame.id)
             case Auth():
                 raise BadRequest("This session has its identity; 'refresh' brings a new token.")
 
@@ -73,7 +72,7 @@ class FrameHandlers:
         def loaded(marks: dict[str, Marks] | PushdError) -> None:
             session.settled()
             if isinstance(marks, PushdError):
-                session.send(error_frame(marks))
+                session.deny(marks)
                 return
             if session.id not in hub.sessions.by_id:
                 return  # closed meanwhile
@@ -104,7 +103,7 @@ class FrameHandlers:
             session.identity, session.device, asked.cursors, time.time()
         )
         for error in refused.values():
-            session.send(error_frame(error))
+            session.deny(error)
 
     def _read(self, asked: Read) -> None:
         session = self._session
@@ -122,7 +121,7 @@ class FrameHandlers:
         def done(result: list[Stored] | PushdError) -> None:
             session.settled()
             if isinstance(result, PushdError):
-                session.send(error_frame(result, asked.id))
+                session.deny(result, asked.id)
                 return
             session.hub.counters.acked(result)
             results: list[dict[str, Any]] = [stored_json(stored) for stored in result]
@@ -136,7 +135,7 @@ class FrameHandlers:
             publisher.submit(session.identity, channels, draft, done)
             session.began()
         except PushdError as error:
-            session.send(error_frame(error, asked.id))
+            session.deny(error, asked.id)
 
     def _refresh(self, asked: Refresh) -> None:
         """A new token of the same user and device; what it no longer covers is unsubscribed."""

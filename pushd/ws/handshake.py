@@ -115,6 +115,7 @@ async def serve_websocket(connection: HttpConnection) -> None:
             # The library would look at them only when more came.
             raise BadRequest("A client must wait for the upgrade before it sends frames.")
     except PushdError as error:
+        hub.counters.errors[error.code] += 1
         extra = b"Sec-WebSocket-Version: 13\r\n" if error.status == 426 else b""
         connection.out.write(splice(hub.responses.problem(error, extra), CLOSE))
         return
@@ -232,6 +233,7 @@ async def refuse(
 ) -> None:
     """Say why, then close."""
     code = close_code(error)
+    connection.hub.counters.errors[error.code] += 1
     retry_ms = (error.retry_after or 0) * 1000
     connection.out.write(bye_frame(code, error.code, retry_ms))
     with trio.move_on_after(CLOSE_S):

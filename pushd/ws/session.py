@@ -97,7 +97,7 @@ class WebSocketSession(LiveSession):
                 else:
                     self._handle(text)
             else:
-                self.send(error_frame(BadRequest("Frames are text, one JSON object each.")))
+                self.deny(BadRequest("Frames are text, one JSON object each."))
 
     def began(self) -> None:
         """A frame waits for the log: of these one session has so many, then it is read on later."""
@@ -122,10 +122,15 @@ class WebSocketSession(LiveSession):
         try:
             self._handlers.handle(decode_client_frame(text), text)
         except PushdError as error:
-            self.send(error_frame(error))
+            self.deny(error)
         except Exception:
             log.exception("frame failed", session=self.id)
-            self.send(error_frame(PushdError("The server failed to handle this frame.")))
+            self.deny(PushdError("The server failed to handle this frame."))
+
+    def deny(self, error: PushdError, id_: str | None = None) -> None:
+        """Answer with an error frame; ``id_`` of the frame that is refused."""
+        self.hub.counters.errors[error.code] += 1
+        self.send(error_frame(error, id_))
 
     # -- the outgoing side -------------------------------------------------------------------
 

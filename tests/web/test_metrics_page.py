@@ -62,3 +62,16 @@ async def test_metrics_tell_sessions_by_transport_and_the_age_of_key_sets(tmp_pa
     assert found["pushd_sessions_by_transport sse"] == 1
     assert 0 <= found[f"pushd_key_set_age_seconds {good}"] < 60
     assert found[f"pushd_key_set_age_seconds {never}"] == math.inf
+
+
+async def test_refusals_over_websockets_are_counted_as_well(server: Server) -> None:
+    """A key that was changed shows with the first clients, whatever they connect by."""
+    errors = server.hub.counters.errors
+    async with session(server) as socket:
+        for frame in ({"type": "nonsense"}, {"type": "publish", "to": "user:bob", "data": 1}):
+            await socket.send(frame)
+            assert (await socket.message())["type"] == "error"
+    assert sum(errors.values()) == 2
+    async with server.socket("/v1/ws", token="wrong") as socket:
+        assert (await socket.message())["code"] == 4001
+    assert errors["unauthorized"] == 1
