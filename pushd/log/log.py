@@ -16,6 +16,7 @@ from pushd.log.believed import Believed
 from pushd.log.changes import Request
 from pushd.log.crossing import Outcome, Signal, Work, drained
 from pushd.log.engine import Engine
+from pushd.log.lines import Lines
 from pushd.log.live import Live
 from pushd.log.marks import MarkBuffer
 from pushd.log.reading import Reading, call, fresh
@@ -57,22 +58,25 @@ class Log(Reading, Administration):
         self._believed: Believed | None = None
         self._retention: RetentionService | None = None
         self._put: Callable[[Work | Signal], None] = _drop
+        self._lines = Lines(self._put)
 
     # -- appending
 
     def submit(self, append: Append) -> None:
         """Raises Overloaded, NotReady, StorageBroken or TooLarge; then ``done`` is never called."""
-        self._admit(append.size, append.size)
-        self._put(append)
+        self._admit(append.publisher, append.size, append.size)
+        self._lines.add(append)
 
     def submit_many(self, appends: list[Append]) -> None:
-        """All of them, or none by an exception."""
+        """All of them, or none by an exception. They are of one publisher."""
+        if not appends:
+            return
         sizes = [append.size for append in appends]
-        self._admit(sum(sizes), max(sizes, default=0))
+        self._admit(appends[0].publisher, sum(sizes), max(sizes))
         for append in appends:
-            self._put(append)
+            self._lines.add(append)
 
-    def _admit(self, size: int, largest: int) -> None:
+    def _admit(self, publisher: str, size: int, largest: int) -> None:
         if self._refusal is not None:
             raise fresh(self._refusal)
         limit = self.options.backlog_bytes
@@ -81,6 +85,7 @@ class Log(Reading, Administration):
             raise TooLarge(f"{largest} bytes for all targets together; at most {limit} at once.")
         if self._backlog and self._backlog + size > limit:
             raise Overloaded("More waits to be stored than the backlog takes.", retry_after=1)
+        self._lines.admit(publisher, size, limit)
         self._backlog += size
 
     # -- changing what is stored (see Administration)
@@ -122,7 +127,7 @@ class Log(Reading, Administration):
         self._retention = self._make_retention()
         self._engine = engine = self._make_engine(opened)
         engine.start()
-        self._put = engine.writer.queue.put
+        self._put = self._lines.put = engine.writer.queue.put
         self._refusal = None
         try:
             async with trio.open_nursery() as services:
@@ -140,6 +145,8 @@ class Log(Reading, Administration):
         """No more submits; the writer writes what waits and the marks, then ``run()`` returns."""
         if self._refusal is None:
             self._refusal = NotReady("The server is stopping.", retry_after=1)
+            for append in self._lines.drain():
+                self._put(append)
             self._started_engine.finish()
 
     def _make_engine(self, opened: Opened) -> Engine:
@@ -190,7 +197,7 @@ class Log(Reading, Administration):
         if outcome.broken is not None:
             # What was submitted after the writer had looked for the last time.
             self._refusal = outcome.broken
-            late = drained(self._started_engine.writer.queue)
+            late = [*drained(self._started_engine.writer.queue), *self._lines.drain()]
             results = [*results, *((work, fresh(outcome.broken)) for work in late)]
             self._backlog = self._waiting_changes = 0
         if outcome.moved:
@@ -200,6 +207,8 @@ class Log(Reading, Administration):
             if changes:
                 call(self.on_change, changes)
         for work, result in results:
+            if isinstance(work, Append):
+                self._lines.stored(work)
             call(work.done, result)
 
 

@@ -12,7 +12,6 @@ from migrations import MIGRATIONS
 from pushd.errors import NotALog
 from pushd.log.startup import APPLICATION_ID, FORMAT, known_migrations
 
-
 _ADDED: Final = (
     "SELECT group_concat(quote(name), ', ') FROM sqlite_master WHERE type IN ('trigger', 'view')"
 )
