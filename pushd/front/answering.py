@@ -40,6 +40,7 @@ class Answering:
         "_last",
         "_patience",
         "_resumed",
+        "_streaming",
         "address",
         "busy",
         "closing",
@@ -71,6 +72,7 @@ class Answering:
         self._last = False  # close after the answer under way
         self._extra = b""  # header lines of the answer under way
         self._resumed: trio.Event | None = None
+        self._streaming = False
         self._patience = Patience(self, hub, greetings)
 
     def respond(self, answer: bytes) -> None:
@@ -114,14 +116,14 @@ class Answering:
             drained()
             self._resume()  # given up: the task has to see it
 
-        self._last = True
+        self._last = self._streaming = True
         self.waiting = owner
         self.out.on_drained = on_drained
         self.out.write(splice(head, self._extra + CLOSE))
 
     def end_stream(self, last: bytes) -> None:
         """Its last bytes; then the connection closes."""
-        self.busy = False
+        self.busy = self._streaming = False
         self.waiting = None
         self.out.on_drained = self._drained
         self._patience.answered()
@@ -147,6 +149,11 @@ class Answering:
     def occupied(self) -> bool:
         """A request is unanswered, or an answer is not out yet."""
         return not self.out.closed and (self.busy or self.out.hold)
+
+    @property
+    def owing(self) -> bool:
+        """A request is unanswered. A stream is its own master."""
+        return self.busy and not self._streaming
 
     def close(self) -> None:
         """No more requests; close once the answer is out."""

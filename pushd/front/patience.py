@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import structlog
 import trio
 
 from pushd.core.wheel import Expiring
@@ -11,7 +12,11 @@ from pushd.errors import PushdError, RequestTimeout
 from pushd.front.greetings import SLOW_S, Greetings
 from pushd.hub import Hub
 
+ANSWER_S = 60.0  # beyond the longest wait of a poll: then something of ours has failed
 LINGER_S = 2.0  # after a close the rest of the request is read away, so that the answer arrives
+
+
+log = structlog.get_logger("pushd.front")
 
 
 class Waited(Protocol):
@@ -21,6 +26,9 @@ class Waited(Protocol):
 
     @property
     def occupied(self) -> bool: ...
+
+    @property
+    def owing(self) -> bool: ...
 
     @property
     def closing(self) -> bool: ...
@@ -35,7 +43,7 @@ class Waited(Protocol):
 class Patience(Expiring):
     """Deadlines for the first request, a head, a body, the next request, and the goodbye."""
 
-    __slots__ = ("_connection", "_ended", "_greetings", "_hub", "_new", "_slow", "phase")
+    __slots__ = ("_connection", "_ended", "_greetings", "_hub", "_new", "_owed", "_slow", "phase")
 
     def __init__(self, connection: Waited, hub: Hub, greetings: Greetings) -> None:
         super().__init__()
@@ -44,6 +52,7 @@ class Patience(Expiring):
         self._greetings = greetings
         self._new = True  # no whole request yet
         self._ended = False
+        self._owed: float | None = None  # since when an answer was seen to be due
         self._slow = False  # counted among the slow greetings
         self.phase: str | None = None  # what is half read: head, body, or nothing
         self._arm(min(SLOW_S, hub.settings.head_timeout))
@@ -65,6 +74,7 @@ class Patience(Expiring):
 
     def answered(self) -> None:
         """The next request may take its time. Later than before, so the wheel need not know."""
+        self._owed = None
         self.deadline = trio.current_time() + self._hub.settings.idle_timeout
 
     def greeted(self) -> None:
@@ -99,13 +109,26 @@ class Patience(Expiring):
             else:
                 connection.abort()
         elif connection.occupied:
-            self._arm(self._hub.settings.idle_timeout)
+            self._await_answer()
         elif self._new and not self._slow:
             self._be_slow()
         elif self._new or self.phase is not None:
             connection.reject(RequestTimeout("The request did not arrive in time."))
         else:
             connection.close()
+
+    def _await_answer(self) -> None:
+        """Whatever has failed in here: no client waits for ever."""
+        now = trio.current_time()
+        if not self._connection.owing:
+            self._owed = None
+        elif self._owed is None:
+            self._owed = now
+        elif now - self._owed > self._hub.settings.max_wait + ANSWER_S:
+            log.error("a request was not answered: its connection is closed")
+            self._connection.abort()
+            return
+        self._arm(self._hub.settings.idle_timeout)
 
     def _be_slow(self) -> None:
         try:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.app import KEY, Server, running_server, until
+from tests.support.app import KEY, Server, failures, running_server, until
+from tests.support.events import listening
 from tests.support.http import Answer, request
 
 MESSAGES = "/v1/channels/news/messages"
@@ -185,6 +186,29 @@ async def test_a_held_poll_is_not_idle(tmp_path: Path) -> None:
     async with running_server(tmp_path, idle_timeout=0.05) as server, server.peer() as peer:
         polled = await peer.ask("GET", f"{MESSAGES}?after=head&wait=0.3", token=KEY)
         assert polled.status == 200
+
+
+async def test_a_request_whose_answer_got_lost_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails in here; a held poll and a stream are no such thing."""
+    monkeypatch.setattr("pushd.front.patience.ANSWER_S", 0.1)
+    async with (
+        running_server(tmp_path, errors_expected=True, idle_timeout=0.05, max_wait=0.3) as server,
+        listening(server, token=server.token()) as stream,
+    ):
+        await stream.expect("hello")
+        answer = await server.pull("news", after=0, wait=0.3)
+        assert answer.status == 200
+        monkeypatch.setattr(server.hub.publisher, "submit", lambda *_: None)
+        async with server.peer() as peer:
+            await peer.write(request("POST", MESSAGES, token=KEY, body={"data": 1}))
+            assert await peer.is_closed()
+        told = [each["event"] for each in failures(server.log)]
+        assert told == ["a request was not answered: its connection is closed"]
+        monkeypatch.undo()
+        await server.publish("all", 1)
+        await stream.expect("hint")
 
 
 async def test_head_has_no_body(server: Server) -> None:
