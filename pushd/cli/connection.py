@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -24,6 +25,7 @@ from pushd.client import Unreachable
 from pushd.client.groups import one_exception
 from pushd.client.http import check_url
 from pushd.errors import BadSetting, PushdError
+from pushd.settings.addresses import is_loopback
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 
@@ -117,13 +119,23 @@ def _defaults(kind: Kind, dev: DevClient | None, path: Path) -> list[_Found]:
 
 
 def _dev_client() -> tuple[DevClient | None, Path]:
+    """What ``serve --dev`` has left here. Never what came with a directory of somebody else: it
+    would say where credentials of the environment go to."""
     path = Path(os.environ.get("PUSHD_DATA") or "data") / CLIENT_FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=DevClient), path
+        found = msgspec.json.decode(path.read_bytes(), type=DevClient)
+        owner = path.stat().st_uid
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None, path
     except (OSError, msgspec.MsgspecError):
         raise BadSetting(f"{path} is damaged: delete it and start 'pushctl serve --dev'") from None
+    ours = owner in (os.geteuid(), 0) and _is_local(found.url)
+    return found if ours else None, path
+
+
+def _is_local(url: str) -> bool:
+    """Development servers listen nowhere else."""
+    return is_loopback(urlsplit(check_url(url)).hostname or "")
 
 
 def run(main: Callable[[], Awaitable[None]], *, interrupted: int | None = None) -> None:

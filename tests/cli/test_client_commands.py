@@ -153,6 +153,28 @@ def test_dev_credentials_go_to_their_own_server_only(server: Server, elsewhere: 
     assert server.seen == []
 
 
+@pytest.mark.parametrize("whose", ["of another server", "of another user"])
+def test_a_dev_file_that_came_with_a_directory_sends_no_credential_away(
+    server: Server, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """Somebody else's working directory must not say where a key of the environment goes."""
+    if whose == "of another user" and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    monkeypatch.setattr("pushd.cli.connection.DEFAULT_URL", server.url)
+    if whose == "of another server":
+        dev_file("http://evil.example:80")
+    else:
+        dev_file("http://127.0.0.1:9")
+        os.chown("data/dev-client.json", 1234, 1234)
+    for command in (["publish", "a", "x"], ["pull", "a"]):
+        env = {"PUSHD_API_KEY": "varkey", "PUSHD_TOKEN": "vartoken"}
+        assert CliRunner().invoke(main, command, env=env).exit_code == 0
+    assert [authorization for *_, authorization in server.seen] == [
+        "Bearer varkey",
+        "Bearer vartoken",
+    ]
+
+
 def test_the_dev_file_is_where_the_data_is(server: Server) -> None:
     dev_file(server.url)
     Path("data").rename("elsewhere")
