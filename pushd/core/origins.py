@@ -25,4 +25,4 @@ class Origins:
         """Also pages of this very host, and programs, which send no Origin."""
         if origin is None or self.allows(origin):
             return True
-        return origin.partition("://")[2] == host
+        return host != "" and origin.partition("://")[2] == host

@@ -39,6 +39,7 @@ def test_only_exactly_what_is_listed(origin: str, allowed: bool) -> None:
 def test_null_only_when_listed() -> None:
     assert Origins(["null"]).allows("null")
     assert not Origins([]).allows_upgrade("null", "push.example.com")
+    assert not Origins([]).allows_upgrade("null", "")  # HTTP/1.0 may come without a host
 
 
 @pytest.mark.parametrize(
