@@ -23,6 +23,6 @@ class Origins:
 
     def allows_upgrade(self, origin: str | None, host: str) -> bool:
         """Also pages of this very host, and programs, which send no Origin."""
-        if not origin or self.allows(origin):
+        if origin is None or self.allows(origin):
             return True
-        return host != "" and origin.partition("://")[2] == host
+        return origin != "null" and origin.partition("://")[2] == host
