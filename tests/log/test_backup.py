@@ -242,7 +242,10 @@ async def test_of_a_killed_server_the_last_commit_is_in_it(tmp_path: Path, named
     assert rows(tmp_path / "b.db", "SELECT data FROM messages") == [(b"1",), (b"2",)]
 
 
-def test_a_wal_that_lost_acked_commits_is_not_backed_up(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", ["", DATABASE])
+def test_a_wal_that_lost_acked_commits_is_not_backed_up(
+    data: Path, tmp_path: Path, named: str
+) -> None:
     log = open_log(data, OPTIONS)
     for number in range(5):
         log.store.connection.execute("INSERT INTO meta VALUES (?, '')", (f"commit {number}",))
@@ -252,7 +255,15 @@ def test_a_wal_that_lost_acked_commits_is_not_backed_up(data: Path, tmp_path: Pa
         wal.seek(32 + 24 + 100)
         wal.write(b"\xff\xff\xff")
     with pytest.raises(NotALog, match="damaged: commits that were acked"):
-        backup(killed, tmp_path / "b.db", nothing)
+        backup(killed / named, tmp_path / "b.db", nothing)
+
+
+def test_what_a_killed_backup_left_is_not_in_the_next(data: Path, tmp_path: Path) -> None:
+    (tmp_path / f"b.db{PARTIAL}").write_bytes(b"no database " * 100_000)
+    made = backup(data, tmp_path / "b.db", nothing)
+    assert made.report.problems == []
+    assert made.bytes < 1_000_000
+    assert not (tmp_path / f"b.db{PARTIAL}").exists()
 
 
 def test_frames_are_counted_as_sqlite_counts_them(tmp_path: Path) -> None:

@@ -321,6 +321,10 @@ def test_a_read_mark_goes_no_farther_than_the_channel(home: Path) -> None:
     head = "SELECT c.epoch, head FROM reads JOIN channels AS c ON c.id = channel_id"
     assert rows(data / DATABASE, "SELECT epoch, seq FROM reads") == rows(data / DATABASE, head)
     assert verify(data, nothing).problems == []
+    # One of an earlier life says nothing of this one.
+    change(data / DATABASE, "UPDATE reads SET epoch = '000000001'")
+    adopt(data)
+    assert rows(data / DATABASE, "SELECT epoch FROM reads") == [("000000001",)]
 
 
 def test_adopting_gives_new_epochs_in_place(home: Path) -> None:
