@@ -85,6 +85,16 @@ async def test_a_stop_without_progress_gives_up(autojump_clock: MockClock) -> No
     assert trio.current_time() == pytest.approx(30)
 
 
+async def test_as_long_as_it_goes_forward_nobody_gives_up(autojump_clock: MockClock) -> None:
+    """One line at a time, and far longer in all than patience without progress."""
+    store = LineStore(cuts=[120] * 60)
+    async with client_of(store, give_up_s=3.0, base_s=1.0, cap_s=1.0) as client:
+        results = [result async for result in client.publish_lines(numbered(60))]
+    assert all(result.published for result in results)
+    assert len(store.requests) == 60
+    assert trio.current_time() > 10
+
+
 async def test_an_empty_answer_that_ends_well_is_no_result(autojump_clock: MockClock) -> None:
     def short(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=b"")

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import trio
 
+from pushd.core.messages import Draft
+from pushd.log import Append, Entry
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.events import EventStream, listening
 from tests.support.http import patience, request
@@ -158,6 +160,29 @@ async def test_hello_comes_before_all_hints(server: Server) -> None:
                 nursery.start_soon(follow)
 
 
+async def test_what_is_published_while_it_opens_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first look at the channels and hello; also the first message of an inbox."""
+    await server.publish("news", 1)
+    log, token = server.hub.log, server.token("alice")
+    load = log.load_marks
+
+    def slowly(*arguments: Any) -> None:
+        new = [Entry(name, Draft(b"2")) for name in ("news", "user:alice:orders")]
+        log.submit(Append(new, "service", lambda _: load(*arguments)))
+
+    monkeypatch.setattr(log, "load_marks", slowly)
+    async with listening(server, "channels=news", token=token) as stream:
+        heads = (await stream.expect("hello")).data["heads"]
+        assert (heads["news"]["head"], heads["user:alice:orders"]["head"]) == (2, 1)
+        await server.publish("user:alice:orders", 2)
+        assert await stream.hint() == ("user:alice:orders", 2)
+    async with server.socket("/v1/ws?channels=news", token=token) as socket:
+        heads = (await socket.expect("hello"))["heads"]
+        assert (heads["news"]["head"], heads["user:alice:orders"]["head"]) == (3, 3)
+
+
 # -- resuming
 
 
@@ -184,6 +209,23 @@ async def test_what_is_newer_than_the_last_id_is_hinted_at_once(server: Server) 
     await server.publish("b", 2)
     await server.publish("c", 1)
     assert await hints_after_hello(server, last, token) == [("b", 2), ("c", 1)]
+    headers = {"Last-Event-ID": last or ""}
+    async with listening(server, "channels=a,b,c", token=token, headers=headers) as stream:
+        covers = (await stream.expect("hello")).id
+        assert covers is not None
+        assert [(await stream.expect("hint")).id for _ in "bc"] == [None, None]
+        assert stream.last_id == covers, "it names all of them, so the hints take nothing back"
+
+
+async def test_what_does_not_fit_into_one_id_resumes_by_its_hints(server: Server) -> None:
+    names = [f"{number}{'x' * 250}" for number in range(5)]
+    stored = [await server.publish(name, 1) for name in names]
+    query, token = f"channels={','.join(names)}", server.token("alice")
+    headers = {"Last-Event-ID": "nonsense"}
+    async with listening(server, query, token=token, headers=headers) as stream:
+        assert (await stream.expect("hello")).id is None
+        for name, at in zip(names, stored, strict=True):
+            assert (await stream.expect("hint")).id == f"{name}={at['epoch']}.1"
 
 
 @pytest.mark.parametrize("last", ["", "nonsense", "a=000000000.1", "a=5", "%ff", "x" * 900])
