@@ -147,6 +147,22 @@ async def test_what_subscribe_covers_is_not_published_and_the_other_way_round(ap
         assert (read.status, sent.status) == statuses
 
 
+async def test_whom_a_namespace_lets_publish(tmp_path: Path, kept: bool) -> None:
+    namespaces = {rule: Namespace(publish=rule) for rule in ("granted", "users", "services")}
+    granted = forged(pushd={"publish": ["*"]})
+    async with serving(tmp_path, kept, namespaces=namespaces) as api:
+        for channel, statuses in {
+            "granted:1": (403, 201, 201),
+            "users:1": (201, 201, 201),
+            "services:1": (403, 403, 201),
+            "user:alice": (403, 403, 201),
+        }.items():
+            path = f"/v1/channels/{channel}/messages"
+            for token, status in zip((forged(), granted, KEY), statuses, strict=True):
+                answer = await api.ask("POST", path, token=token, body={"data": 1})
+                assert answer.status == status, channel
+
+
 async def test_each_request_is_of_its_own_caller(api: Api) -> None:
     """Also on one connection, and where the one before was allowed the same."""
     reader, nobody, bob = forged(pushd={"subscribe": ["news"]}), forged(), forged(sub="bob")

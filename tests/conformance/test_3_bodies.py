@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from typing import Any
@@ -15,7 +14,6 @@ from tests.support.app import until
 from tests.support.http import request
 
 NEWS = "/v1/channels/news/messages"
-MIB = 1024 * 1024
 
 
 async def post(api: Api, body: Any, path: str = NEWS, kind: str | None = None) -> Answer:
@@ -149,96 +147,3 @@ async def test_what_may_be_in_a_body(api: Api, body: bytes, good: bool | None) -
         return
     assert answer.code == ("too_large" if good is None else "bad_request")
     assert await stored(api) == []
-
-
-MANY = {"to": {"channels": ["news"]}, "message": {"data": 1}}
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {**MANY, "wait": {"delivered_to": "alice", "ms": 5000}},
-        {**MANY, "session": "x"},
-        {**MANY, "to": {"channels": ["news"], "sessions": ["x"]}},
-        {**MANY, "to": {"channels": ["news"], "user": "bob"}},
-        {**MANY, "to": {"channels": ["news", "a b"]}},
-        {**MANY, "to": {"channels": ["news"], "users": ["a:b"]}},
-        {**MANY, "to": {}},
-        {"to": {"channels": ["news"]}},
-        {"message": {"data": 1}},
-    ],
-    ids=str,
-)
-async def test_a_publish_to_many_is_understood_whole_or_refused(api: Api, body: Any) -> None:
-    assert (await post(api, body, "/v1/publish")).code == "bad_request"
-    assert await stored(api) == []
-
-
-async def test_a_conflict_in_one_channel_stores_nothing_in_the_others(api: Api) -> None:
-    await api.publish("second", 1, id="x")
-    body = {"to": {"channels": ["news", "second"]}, "message": {"data": 2, "id": "x"}}
-    assert (await post(api, body, "/v1/publish")).code == "conflict"
-    assert (await stored(api), await stored(api, "second")) == ([], [1])
-    body["message"] = {"data": 1, "id": "x"}
-    results = (await post(api, body, "/v1/publish")).json["results"]
-    assert [each.get("duplicate", False) for each in results] == [False, True]
-    assert (await stored(api), await stored(api, "second")) == ([1], [1])
-
-
-async def test_targets_count_once_however_they_are_named(api: Api) -> None:
-    to = {"channels": ["user:bob", "all", "news"], "users": ["bob", "bob"], "all": True}
-    results = (await post(api, {**MANY, "to": to}, "/v1/publish")).json["results"]
-    assert [each["channel"] for each in results] == ["user:bob", "all", "news"]
-    assert [each.get("online") for each in results] == [False, None, None], "only users are"
-
-
-@pytest.mark.parametrize(("size", "status"), [(MIB, 200), (MIB + 1, 413)])
-async def test_the_size_of_a_publish_to_many(api: Api, size: int, status: int) -> None:
-    body = json.dumps(MANY).encode()
-    answer = await post(api, body.ljust(size), "/v1/publish", "application/json")
-    assert answer.status == status
-    assert await stored(api) == ([1] if status == 200 else [])
-
-
-async def test_what_all_targets_have_together_fits_into_the_backlog(api: Api) -> None:
-    to = {"channels": [f"c{number}" for number in range(300)]}
-    body = {"to": to, "message": {"data": "x" * 60_000}}
-    assert (await post(api, body, "/v1/publish")).code == "too_large"
-    assert await stored(api, "c0") == []
-
-
-LINES = "application/x-ndjson"
-LINE = b'{"channel":"news","data":1}\n'
-
-
-async def test_each_line_has_its_number_and_its_result(api: Api) -> None:
-    large = b'{"channel":"news","data":"%b"}\n' % (b"x" * 65_536)
-    padded = b'{"channel":"news","data":1,"unknown":"%b"}\n' % (b"x" * 65_536)
-    body = b"\n" + LINE + b" \n" + large + b"{}\n" + LINE + padded.strip()
-    answer = await post(api, body, "/v1/publish", LINES)
-    assert answer.status == 200
-    assert answer.headers["content-type"] == LINES
-    assert answer.body.endswith(b"\n")
-    results = [json.loads(line) for line in answer.body.splitlines()]
-    told = [(each["line"], each.get("code"), each.get("seq")) for each in results]
-    refused = [(4, "too_large", None), (5, "bad_request", None)]
-    assert told == [(2, None, 1), *refused, (6, None, 2), (7, "too_large", None)]
-    assert set(results[0]) == {"line", "channel", "epoch", "seq", "id", "at"}
-    assert {"line", "code", "status", "detail", "cure"} <= set(results[1])
-    assert await stored(api) == [1, 1]
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (LINE.ljust(8 * MIB), 200),
-        (LINE.ljust(8 * MIB + 1), 413),
-        (LINE.ljust(10_000 + len(LINE) - 1, b"\n"), 200),
-        (LINE.ljust(10_001 + len(LINE) - 1, b"\n"), 413),
-    ],
-    ids=["8 MiB", "more", "10,000 lines", "one more"],
-)
-async def test_how_much_may_come_line_by_line(api: Api, body: bytes, status: int) -> None:
-    answer = await post(api, body, "/v1/publish", LINES)
-    assert answer.status == status
-    assert await stored(api) == ([1] if status == 200 else [])

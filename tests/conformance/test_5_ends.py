@@ -102,14 +102,19 @@ async def test_who_is_kicked(api: Api, query: str, again: bool) -> None:
 
 async def test_nothing_comes_after_the_bye(api: Api) -> None:
     token = api.server.token("alice")
-    async with api.socket("/v1/ws?channels=news", token=token) as socket:
+    target = "/v1/ws?channels=news"
+    async with api.socket(target, token=token) as socket, api.socket(target, token=KEY) as other:
         session = (await hello_of(socket))["session"]
-        await api.publish("other", 1)
+        await hello_of(other)
         assert (await api.ask("DELETE", f"/v1/sessions/{session}", token=KEY)).status == 204
-        await api.publish("news", 1)
         assert (await socket.expect("bye"))["code"] == 4009
         opcode, payload = await socket.frame()
         assert (opcode, payload[:2]) == (CLOSE, (4009).to_bytes(2, "big"))
+        # It waits for the answer to its close; who follows the same channel has a hint meanwhile.
+        await api.publish("news", 1)
+        await other.expect("hint")
+        await socket.send_frame(CLOSE, payload[:2])
+        assert await socket.read_to_end() == b""
 
 
 async def test_twenty_sessions_of_one_user(api: Api) -> None:
