@@ -90,9 +90,9 @@ async def test_a_channel_that_an_answer_lacks_is_asked_again(
     answered = server.pull
 
     async def lacking(ask: Ask, limit: int, wait_s: float) -> MultiPulled:
-        server.pull = answered  # type: ignore[method-assign]
         found = await answered(ask, limit, wait_s)
-        del found.channels["b"]
+        if found.channels.pop("b", None) is not None:
+            server.pull = answered  # type: ignore[method-assign]
         return found
 
     async with following(server, {"a": "0", "b": "0"}) as events:
