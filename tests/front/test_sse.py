@@ -310,6 +310,28 @@ async def test_a_device_whose_websocket_lives(server: Server) -> None:
                 await second.expect("hello")
 
 
+async def test_a_websocket_that_is_ending_is_no_obstacle(server: Server) -> None:
+    """It has been told; its client may take its time to close, and comes by this way meanwhile."""
+    async with session(server, "alice", device="phone") as socket:
+        [live] = server.hub.sessions.by_id.values()
+        live.bye(1012, "restart")
+        async with listening(server, token=server.token("alice", device="phone")) as stream:
+            await stream.expect("hello")
+        await socket.expect("bye")
+
+
+async def test_while_the_server_stops_one_is_told_to_come_again(server: Server) -> None:
+    server.hub.ready = False
+    async with listening(server, token=server.token()) as stream:
+        bye = await stream.expect("bye")
+        assert (bye.data["code"], bye.data["reason"], bye.data["reconnect"]) == (
+            1013,
+            "not_ready",
+            True,
+        )
+        assert (bye.retry_ms or 0) >= 1000
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_both_versions_of_http(server: Server, version: str) -> None:
     query = f"channels=news&token={server.token()}"

@@ -6,12 +6,14 @@ import socket as sockets
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from pushd.core.events import said
 from pushd.sessions import Session
+from pushd.sse.session import EventSession
 from tests.support.app import Server, running_server, until
 from tests.support.events import Event, EventStream, listening
 from tests.support.http import ConnectionLost
@@ -54,6 +56,28 @@ async def test_heartbeats(tmp_path: Path) -> None:
                     None,
                 )
         await gone(server)
+
+
+async def test_nothing_is_said_before_hello(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its marks take long to load; heartbeats are due meanwhile."""
+    async with running_server(tmp_path, sse_heartbeat=0.05) as server:
+        load = server.hub.log.load_marks
+
+        async def load_late(*arguments: Any) -> None:
+            [opening] = server.hub.sessions.by_id.values()
+            assert isinstance(opening, EventSession)
+            first = opening._beat
+            await until(lambda: opening._beat > first)
+            load(*arguments)
+
+        monkeypatch.setattr(
+            server.hub.log, "load_marks", lambda *given: server.hub.start_job(load_late, *given)
+        )
+        async with listening(server, token=server.token()) as stream:
+            assert (await stream.event()).type == "hello"
+            assert (await stream.event()).type == "heartbeat"
 
 
 @pytest.mark.parametrize("how", ["half-close", "close", "reset"])
