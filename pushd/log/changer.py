@@ -16,6 +16,7 @@ from pushd.log.idclock import IdClock
 from pushd.log.ledger import Ledger
 from pushd.log.store import Store
 from pushd.log.sweeper import Sweeper
+from pushd.log.wiper import Wiper
 
 
 class Changer:
@@ -35,6 +36,7 @@ class Changer:
         post: Callable[[Outcome], None],
     ) -> None:
         self.cut_messages = self.deleted_channels = 0
+        self.wiper = Wiper(checkpointer, sweeper.garbage)
         self._store = store
         self._clock = clock
         self._decider = decider
@@ -48,7 +50,9 @@ class Changer:
         ledger = Ledger(self._store.connection, now_ms, self._clock.now_ms())
         try:
             with self._store.transaction():
-                results: list[Answer] = [(one, _applied(one, ledger)) for one in requests]
+                results: list[tuple[Request, object]] = [
+                    (one, _applied(one, ledger)) for one in requests
+                ]
         except sqlite3.Error as error:
             self._roll_back(error)
             refused: list[Answer] = [(one, failures.refusal(error)) for one in requests]
@@ -62,6 +66,8 @@ class Changer:
         self._checkpointer.grow(3 + 3 * len(requests) + 3 * len(ledger.effects))
         self._post(Outcome(results, [], 0, ledger.effects, len(requests)))
         self._sweeper.add(ledger.garbage)
+        if any(one.wipes and not isinstance(result, PushdError) for one, result in results):
+            self.wiper.add(garbage.log_id for garbage in ledger.garbage)
 
     def sweep_if_due(self) -> bool:
         """Whether it was."""

@@ -26,9 +26,13 @@ BUDGET_S: Final = 0.004
 
 
 class Request:
-    """Something to be done by the writer. ``done`` is called on the loop, exactly once."""
+    """Something to be done by the writer. ``done`` is called on the loop, exactly once.
+
+    ``wipes``: what it removes shall soon be nowhere on the disk.
+    """
 
     __slots__ = ("done",)
+    wipes = False
 
     def __init__(self, done: Callable[[Any], None]) -> None:
         self.done = done
@@ -56,6 +60,7 @@ class Trim(_OfChannel):
     """Forget what is older than ``before``. Refused: NotFound, BadRequest."""
 
     __slots__ = ("before",)
+    wipes = True
 
     def __init__(self, channel: str, before: int, done: Callable[[Any], None]) -> None:
         super().__init__(channel, done)
@@ -76,6 +81,8 @@ class Trim(_OfChannel):
 class Delete(_OfChannel):
     """End this life of the channel. Refused: NotFound."""
 
+    wipes = True
+
     def apply(self, ledger: Ledger) -> Position:
         channel = self._found(ledger)
         ledger.delete(channel)
@@ -86,6 +93,7 @@ class Redact(_OfChannel):
     """Take type and data from a message. Refused: NotFound."""
 
     __slots__ = ("seq",)
+    wipes = True
 
     def __init__(self, channel: str, seq: int, done: Callable[[Any], None]) -> None:
         super().__init__(channel, done)
@@ -103,6 +111,7 @@ class EraseUser(Request):
     """``forget_marks`` drops those that are not on disk yet."""
 
     __slots__ = ("forget_marks", "user")
+    wipes = True
 
     def __init__(
         self, user: str, forget_marks: Callable[[str], None], done: Callable[[Any], None]

@@ -64,13 +64,21 @@ class Checkpointer:
         if self._pages:
             self._run("PASSIVE")
 
+    def empty(self) -> bool:
+        """Everything into the database, and the WAL emptied; False: somebody reads it, or the disk
+        is full. Raises like ``run_if_due``."""
+        with self._store.patience(RESTART_WAIT_MS):
+            return self._run("TRUNCATE")
+
     def run_last(self) -> None:
         """At the end: everything into the database, and the WAL emptied."""
         self._run("TRUNCATE")
 
-    def _run(self, mode: str) -> None:
+    def _run(self, mode: str) -> bool:
+        """Whether it was done as far as the mode asks for."""
+        busy = True
         try:
-            _, frames, done = self._store.checkpoint(mode)
+            busy, frames, done = self._store.checkpoint(mode)
         except sqlite3.Error as error:
             if not failures.is_passing(error):
                 raise
@@ -89,3 +97,4 @@ class Checkpointer:
             else:
                 self._pages = frames
         self._due = self._pages + PAGES
+        return not busy

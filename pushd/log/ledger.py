@@ -116,12 +116,7 @@ class Ledger:
         row = self._execute(_SIZE, (channel.log_id, seq)).fetchone()
         if row is None:
             raise MissingMessages(f"Message {seq} of {channel.name!r} is not on disk.")
-        # What it said must not stay behind in a page that is free.
-        self._execute("PRAGMA secure_delete = ON").fetchone()
-        try:
-            self._execute(_REDACT, (REDACTED, NULL, channel.log_id, seq))
-        finally:
-            self._execute("PRAGMA secure_delete = FAST").fetchone()
+        self._execute(_REDACT, (REDACTED, NULL, channel.log_id, seq))
         shrunk = row[0] - len(NULL)
         self._execute(_SHRINK, (shrunk, channel.id))
         self.effects.append(Redacted(channel.name, channel.log_id, shrunk))

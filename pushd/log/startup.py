@@ -192,8 +192,8 @@ def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    # Zeros over what is deleted, where that costs no page more.
-    connection.execute("PRAGMA secure_delete = FAST")
+    # Zeros over what is deleted, also in pages that become free.
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _sync(store: Store, wal: walcheck.WalShape) -> None:

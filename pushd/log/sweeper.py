@@ -19,9 +19,11 @@ BUDGET_S: Final = 0.004
 PAUSE_S: Final = 0.02
 # After a disk that was full.
 RETRY_S: Final = 1.0
-# Rows, and bytes of rows, that one statement deletes.
+# Rows, and bytes of rows, that one statement deletes; and bytes that a slice does, which go to the
+# disk once more, as zeros.
 CHUNK: Final = 128
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 18
+SLICE_BYTES: Final = 1 << 20
 
 _SIZES: Final = (
     "SELECT seq, length(data) FROM messages WHERE log_id = ? AND seq <= ? ORDER BY seq LIMIT ?"
@@ -71,7 +73,7 @@ class Sweeper:
         # Of the slice under way.
         self._effects: list[Effect] = []
         self._forgotten: list[str] = []
-        self._swept = self._purged = 0
+        self._swept = self._swept_bytes = self._purged = 0
         self._no_ids_before: int | None = None
 
     def add(self, garbage: Iterable[Garbage]) -> None:
@@ -99,7 +101,8 @@ class Sweeper:
 
         Raises sqlite3.Error; after the rollback call ``failed()``.
         """
-        self._effects, self._forgotten, self._swept, self._purged = [], [], 0, 0
+        self._effects, self._forgotten = [], []
+        self._swept = self._swept_bytes = self._purged = 0
         jobs = deque(self._jobs)
         with self._store.transaction():
             ends = time.perf_counter() + BUDGET_S
@@ -133,7 +136,7 @@ class Sweeper:
 
     def pages(self) -> int:
         """A guess at the pages that the slice has added to the WAL."""
-        return 3 + self._swept // 4
+        return 3 + self._swept // 4 + self._swept_bytes // 4096
 
     def _sweep(self, ends: float) -> dict[Garbage, bool]:
         """Turns among those that wait, so that a huge one does not hold up all others."""
@@ -144,7 +147,7 @@ class Sweeper:
             touched[garbage] = done = self._sweep_some(garbage)
             if not done:
                 turns.append(garbage)
-            if time.perf_counter() > ends:
+            if time.perf_counter() > ends or self._swept_bytes >= SLICE_BYTES:
                 break
         return touched
 
@@ -162,6 +165,7 @@ class Sweeper:
             self._execute(_SHRINK, (size, channel_id, log_id))
             self._effects.append(Swept(channel, log_id, size))
             self._swept += count
+            self._swept_bytes += size
         done = count == len(rows) < CHUNK
         if done:
             self._execute(_SWEPT, (log_id,))

@@ -93,12 +93,14 @@ class Writer:
                     self._checkpointer.run_if_due(hurry=self._space.is_low())
                 if swept:
                     self._reusable_bytes = self._store.reusable_bytes()
+                self._changer.wiper.run_if_due()
             self._finish()
         except Exception as error:
             self._break(error)
 
     def _wait_s(self) -> float | None:
-        dues = [due for due in (self._marks_due, self._sweeper.due) if due is not None]
+        waiting = (self._marks_due, self._sweeper.due, self._changer.wiper.due)
+        dues = [due for due in waiting if due is not None]
         return min(dues) - time.monotonic() if dues else None
 
     def _heed(self, signal: Signal) -> None:
