@@ -139,6 +139,28 @@ def test_the_cache_is_bounded_and_keeps_what_is_used() -> None:
         assert len(auth._cache) <= 3
     again = auth.identify(tokens[1], NOW)
     assert again.user == "user-1"
+    assert auth.identify(tokens[1], NOW) is again, "the newest is not the one that goes"
+
+
+@pytest.mark.parametrize("wrong", ["two names", "two kids", "no digest"])
+def test_keys_are_exchanged_all_or_none(wrong: str) -> None:
+    auth = make()
+    token = mint_token(SECRET, "alice", now=NOW)
+    new = ApiKey("new", digest("new-key"), ["read"])
+    secrets = [JwtKey("HS256", "s" * 32, "a"), JwtKey("HS256", "t" * 32, "a")]
+    keys = {"two names": [new, new], "two kids": [new], "no digest": [new, ApiKey("x", "y", [])]}
+    with pytest.raises(BadSetting):
+        auth.install(keys[wrong], secrets if wrong == "two kids" else [])
+    assert auth.identify("root-key", NOW).key_name == "root"
+    assert auth.identify(token, NOW).user == "alice"
+    with pytest.raises(Unauthorized):
+        auth.identify("new-key", NOW)
+
+    auth.install([new], secrets[:1])
+    assert auth.identify("new-key", NOW).key_name == "new"
+    for gone in ("root-key", token):
+        with pytest.raises(Unauthorized):
+            auth.identify(gone, NOW)
 
 
 def test_refused_tokens_take_no_room() -> None:

@@ -116,6 +116,9 @@ def test_bad_claims_as_text(claims: str, reason: str) -> None:
         ({"nbf": NOW + 3600.5}, "nbf"),
         ({"nbf": "0"}, "nbf"),
         ({"nbf": True}, "nbf"),
+        ({"iat": int(NOW) + 61}, "iat"),
+        ({"iat": 10**300}, "iat"),
+        ({"iat": "0"}, "iat"),
         ({"device": ""}, "device id is empty"),
         ({"device": "a:b"}, "':'"),
         ({"device": 7}, "device"),
@@ -139,6 +142,11 @@ def test_bad_claims(more: dict[str, Any], reason: str) -> None:
 @pytest.mark.parametrize("nbf", [0, int(NOW), NOW - 0.5, int(NOW) + 5])
 def test_good_nbf(nbf: float) -> None:
     assert accept(sign(CLAIMS | {"nbf": nbf})).user == "alice"
+
+
+@pytest.mark.parametrize("iat", [None, -1, 0, NOW - 0.5, int(NOW) + 60])
+def test_good_iat(iat: float | None) -> None:
+    assert accept(sign(CLAIMS | {"iat": iat})).iat == iat
 
 
 ABSENT = object()

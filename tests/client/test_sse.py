@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pushd.client.credential import Credential
@@ -18,13 +18,15 @@ from tests.client.stores import problem
 STREAM = (
     'retry: 3000\n\n: a comment\r\n\r\nevent: hello\nid: 7\ndata: {"type":"hello"}\n\n'
     "data:one\rdata:  two\r\rdata: three\r\n\r\nevent: nothing\n\ndata\n\n"
+    "data: four\r\ndata: five\r\n\r\n"
     "unknown: x\ndata: last\n\n"
     "data: never finished\n"
 )
-EVENTS = ['{"type":"hello"}', "one\n two", "three", "", "last"]
+EVENTS = ['{"type":"hello"}', "one\n two", "three", "", "four\nfive", "last"]
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=30))
+@example(list(range(len(STREAM))))
 def test_events_come_whole_from_any_pieces(cuts: list[int]) -> None:
     parser, found = EventParser(), []
     ends = [0, *sorted(cuts), len(STREAM)]

@@ -104,8 +104,11 @@ async def test_made_up_kids_and_algorithms_cannot_make_it_ask(
         assert host.asked == 1
 
 
-async def test_what_a_lost_key_vouched_for_ends(tmp_path: Path) -> None:
+async def test_what_a_lost_key_vouched_for_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Sessions, held polls, and what a kept-alive connection and the cache remember."""
+    monkeypatch.setattr("pushd.enforcer.LOOK_S", 1e9)  # at once, not only when it looks by itself
     async with provider() as host, serving(tmp_path, host) as server:
         host.publish("one", "two")
         [source] = server.hub.key_sources.current

@@ -13,8 +13,10 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushd.core.history import newest
 from pushd.errors import Overloaded, PushdError
 from pushd.log import Append, MissingMessages
+from pushd.log.history import ReadBack
 from pushd.log.reader import ReadMessages
 from pushd.log.store import DATABASE, connect_reader
 from tests.log.support import OPTIONS, answer, append, entry, opened, outcome, read
@@ -54,7 +56,9 @@ def test_limits_are_kept_and_one_message_always_comes(
 
         everything = get(COUNT, 1 << 20)
         some = get(limit, max_bytes)
+        back = ReadBack(1, "abcdefghi", after, upto, max_bytes, print).run(connection)
     assert len(everything) == upto - after
+    assert back == newest(everything, max_bytes)
     assert some == everything[: len(some)]
     assert 1 <= len(some) <= limit
     size = sum(map(len, some))
@@ -85,8 +89,13 @@ async def test_a_hole_is_an_error_and_never_silent(tmp_path: Path, lost: int) ->
     async with opened(tmp_path) as log:
         with pytest.raises(MissingMessages, match=f"Message {lost} "):
             await read(log, "news")
+        head = log.heads["news"]
+        # Backwards as well, as far as it goes.
+        with pytest.raises(MissingMessages, match=f"Message {lost} "):
+            await answer(lambda done: log.read_back(head, 0, 5, 1 << 20, done))
+        newer = await answer(lambda done: log.read_back(head, lost, 5, 1 << 20, done))
+        assert len(newer) == 5 - lost
         if lost > 1:
-            head = log.heads["news"]
             before = await answer(
                 lambda done: log.read_messages(head, 0, lost - 1, 10, 1 << 20, done)
             )

@@ -57,6 +57,14 @@ async def test_a_user_is_revoked_and_let_in_again(server: Server) -> None:
     assert (again.status, again.code) == (404, "not_found")
 
 
+async def test_sessions_are_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only when somebody looks through them of his own accord."""
+    monkeypatch.setattr("pushd.enforcer.LOOK_S", 1e9)
+    async with running_server(tmp_path, keys=KEYS) as server, session(server) as socket:
+        await revoke(server, user="alice")
+        assert (await socket.expect("bye"))["code"] == 4001
+
+
 async def test_pages_of_revocations(server: Server) -> None:
     until = int(time.time() * 1000) + DAY_MS
     await revoke(server, jti="token:1", until=until)
