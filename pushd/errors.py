@@ -207,6 +207,13 @@ class RestoreRefused(PushdError):
     cure = "Nothing was changed. 'pushctl verify' says more about a backup or a data directory."
 
 
+class CompactFailed(PushdError):
+    """Before anything was changed."""
+
+    code = "compact_failed"
+    cure = "The log is as it was. Mend what the detail names and do it again."
+
+
 class BadSetting(PushdError):
     code = "bad_setting"
     status = 500

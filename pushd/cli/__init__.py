@@ -23,7 +23,7 @@ from pushd.settings.tables import suggestion
 # In the order of the help: start it, use it, look at it, keep its data.
 COMMANDS = (
     *("serve", "token", "key", "publish", "pull", "tail", "channels", "replay", "config"),
-    *("backup", "restore", "verify", "migrate", "export", "import"),
+    *("backup", "restore", "verify", "compact", "migrate", "export", "import"),
 )
 
 EXIT_FAILED = 1

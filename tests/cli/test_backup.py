@@ -1,9 +1,10 @@
-"""What backup, restore, verify, migrate, export and import say, and how they end."""
+"""What backup, restore, verify, compact, migrate, export and import say, and how they end."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -115,8 +116,12 @@ def test_while_a_server_runs_it_is_named(data: Path) -> None:
     run("backup", "b.db")
     lock = LockFile(data, "127.0.0.1:8080")
     try:
-        for arguments in (("restore", "b.db"), ("restore", "--adopt")):
-            done = run(*arguments, "--force")
+        for arguments in (
+            ("restore", "b.db", "--force"),
+            ("restore", "--adopt", "--force"),
+            ("compact",),
+        ):
+            done = run(*arguments)
             assert done.exit_code == 1
             assert f"process {os.getpid()} " in done.stderr
             assert "127.0.0.1:8080" in done.stderr
@@ -145,6 +150,27 @@ def test_ctrl_c_is_told_by_the_status(data: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("pushd.cli.backup.backup", interrupted)
     done = run("backup", "b.db")
     assert (done.exit_code, done.stderr) == (130, "stopped before it was done\n")
+
+
+def test_compacting_says_what_it_gave_back(data: Path) -> None:
+    change(data / DATABASE, "CREATE TABLE x AS SELECT zeroblob(4000000)", "DROP TABLE x")
+    done = run("compact")
+    assert done.exit_code == 0, done.output
+    assert re.fullmatch(
+        r"data: \d+\.\d KiB, before 3.9 MiB; 33 channels, 66 messages, all as they were;"
+        r" \d+\.\d s\n",
+        done.stdout,
+    )
+    told = json.loads(run("compact", "--json").stdout)
+    assert told["path"] == "data"
+    assert told["before"] == told["after"] == (data / DATABASE).stat().st_size
+    assert (told["report"]["messages"], told["report"]["problems"]) == (66, [])
+    assert "not in use" in told["report"]["kind"]
+    change(data / DATABASE, "DELETE FROM messages WHERE seq = 7")
+    done = run("compact")
+    assert done.exit_code == 1
+    assert "not sound" in done.stderr
+    assert "pushctl restore" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("b.db", "--adopt")])
@@ -182,6 +208,7 @@ def test_what_root_restores_belongs_to_the_owner_of_the_directory(data: Path) ->
         "restore b.db --data data --force",
         "restore data/b.db --data new --force",
         "restore --adopt --data data --force",
+        "compact --data data",
         "migrate --data data",
         "export - --data data",
         "export data/x --from b.db",
