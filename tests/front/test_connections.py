@@ -25,6 +25,26 @@ async def texts(peer: Peer) -> list[Any]:
     return [each["data"] for each in (await peer.answer()).json["messages"]]
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(("localhost", 200), ("localhost:8080", 200), ("127.0.0.1:1", 200), ("[::1]:80", 200)),
+        *(("evil.example", 403), ("localhost.evil.example", 403), ("evil.example:80", 403)),
+        *(("127.0.0.1.evil.example", 403), ("xlocalhost", 403)),
+    ],
+)
+async def test_in_development_only_this_machine_is_served(
+    tmp_path: Path, host: str, status: int
+) -> None:
+    """A page could give its own name the address of this machine, and all is allowed here."""
+    async with running_server(tmp_path, dev=True) as server:
+        answer = await server.ask("GET", "/healthz", headers={"Host": host})
+        assert answer.status == status
+        path = "/v1/channels/news/messages?after=0"
+        answer = await server.ask("GET", path, token=KEY, headers={"Host": host})
+        assert answer.status == status
+
+
 async def test_many_requests_on_one_connection_and_on_fresh_ones(server: Server) -> None:
     async with server.peer() as peer:
         for number in range(1, 51):

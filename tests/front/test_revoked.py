@@ -13,6 +13,7 @@ import trio
 
 from pushd import enforcer
 from pushd.errors import Overloaded
+from pushd.sessions import Session
 from tests.support.app import KEY, SECRET, Server, Socket, running_server, until
 from tests.support.events import listening
 from tests.support.http import patience, request
@@ -251,6 +252,58 @@ async def test_a_body_of_lines_is_not_published_on(
     assert len(results) == 250
     assert all(b'"unauthorized"' in line for line in results)
     assert server.hub.log.heads == {}
+
+
+async def test_a_large_body_is_not_published_by_who_was_revoked_meanwhile(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked through in a thread, which takes a while."""
+    parse = server.hub.publisher.parse_fanned
+    revocation = ("user", "alice"), (time.time(), time.time() + 60)
+
+    def slowly(body: bytes) -> Any:
+        server.hub.log.revocations.update([revocation])
+        return parse(body)
+
+    monkeypatch.setattr(server.hub.publisher, "parse_fanned", slowly)
+    body = {"to": {"channels": ["news"]}, "message": {"data": ["x"] * 15_000}}
+    answer = await server.ask("POST", "/v1/publish", token=token(), body=body)
+    assert (answer.status, answer.code) == (401, "unauthorized")
+    assert server.hub.log.heads == {}
+
+
+async def test_it_looks_of_its_own_accord(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should nobody have told it: whatever is revoked ends within some seconds."""
+    monkeypatch.setattr(enforcer, "LOOK_S", 0.05)
+    async with running_server(tmp_path) as server, server.socket(token=token()) as socket:
+        await socket.expect("hello")
+        server.hub.log.revoke("user", "alice", time.time() + 60, lambda _: None)
+        await put_out(socket)
+
+
+async def test_one_that_cannot_be_ended_keeps_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        running_server(tmp_path, errors_expected=True) as server,
+        server.socket(token=token()) as broken,
+        server.socket(token=token()) as other,
+    ):
+        for socket in (broken, other):
+            await socket.expect("hello")
+
+        first = next(iter(server.hub.sessions.by_id.values()))
+        bye = type(first).bye
+
+        def fail_once(each: Session, *arguments: Any, **named: Any) -> None:
+            if each is first:
+                raise RuntimeError("a bug")
+            bye(each, *arguments, **named)
+
+        monkeypatch.setattr(type(first), "bye", fail_once)
+        await revoke(server, "user", "alice")
+        await put_out(other)
+        assert list(server.hub.sessions.by_id.values()) == [first]
 
 
 async def test_who_opens_a_session_while_others_are_ended(

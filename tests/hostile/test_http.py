@@ -110,6 +110,13 @@ BAD: dict[str, tuple[bytes, int]] = {
         400,
     ),
     "h2c without connection": (get(headers="Host: a\r\nUpgrade: h2c\r\n"), 400),
+    "upgrade by post without a body": (
+        get(
+            line="POST /v1/ws HTTP/1.1",
+            headers="Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+        ),
+        400,
+    ),
     "upgrade by post": (
         post("Content-Length: 10\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"),
         400,
