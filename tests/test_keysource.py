@@ -258,6 +258,39 @@ async def test_unknown_kids_cause_one_fetch_in_ten_seconds(monkeypatch: pytest.M
         nursery.cancel_scope.cancel()
 
 
+async def test_what_is_asked_for_while_keys_are_fetched_causes_no_other_fetch() -> None:
+    async with provider() as host, trio.open_nursery() as nursery:
+        source = source_of(host)
+        await source.load()
+        nursery.start_soon(source.run)
+        host.go = trio.Event()
+        source.wake()
+        with trio.fail_after(10):
+            while host.asked < 2:
+                await trio.sleep(0.01)
+        assert all(source.ask() for _ in range(1000))
+        host.publish("two")
+        host.go.set()
+        with trio.fail_after(10):
+            while kids(source) != ["two"]:
+                await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert host.asked == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_same_keys_are_no_change() -> None:
+    """Nobody is looked through, and the log says nothing."""
+    changes = []
+    async with provider() as host:
+        source = source_of(host)
+        source.on_change = lambda: changes.append(kids(source))
+        for kid in ("one", "one", "two", "two"):
+            host.publish(kid)
+            assert await source.load()
+    assert changes == [["one"], ["two"]]
+
+
 async def test_without_any_keys_nobody_is_told_that_a_token_is_wrong() -> None:
     async with provider() as host:
         host.answer = answer("500 Oops")

@@ -164,3 +164,30 @@ async def test_a_repeated_head_whose_body_is_refused(server: Server) -> None:
             answer = await peer.ask("POST", path, token="wrong", body=body)
             assert (answer.status, answer.code) == (401, "unauthorized")
         assert await peer.is_closed()
+
+
+async def test_a_repeated_head_has_a_bound(server: Server) -> None:
+    """The target is all that may differ, and counts as in any other head."""
+    async with server.peer() as peer:
+        for size, status in [(10, 200), (2000, 200), (2100, 200), (20_000, 431)]:
+            target = f"/v1/channels/a/messages?after=0&x={'x' * size}"
+            assert (await peer.ask("GET", target, token=KEY)).status == status
+        assert await peer.is_closed()
+
+
+async def test_a_body_that_looks_like_a_repeated_request_is_a_body(server: Server) -> None:
+    """It comes by itself, after its head, and is what this connection has asked before."""
+    asked = request("GET", "/v1/channels/a/messages?after=0", token=KEY)
+    headers = {"Content-Type": "text/plain", "Expect": "100-continue"}
+    sent = request("POST", "/v1/channels/b/messages", token=KEY, body=asked, headers=headers)
+    async with server.peer() as peer:
+        for _ in range(2):
+            await peer.write(asked)
+            assert (await peer.answer()).status == 200
+        await peer.write(sent.removesuffix(asked))
+        assert (await peer.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+        await peer.write(asked)
+        assert (await peer.answer()).status == 201
+        assert (await peer.ask("GET", "/healthz")).json == {"status": "ok"}
+    [message] = (await server.pull("b", after=0)).json["messages"]
+    assert message["data"] == asked.decode()
