@@ -132,6 +132,7 @@ async def main(directory: str, start: str) -> None:
             await nursery.start(serve)
             say(started=True)
             await Commands(log, int(start)).obey()
+            log.close()  # whoever commanded is gone
     except BaseException as error:
         say(ended=type(first_of(error)).__name__, detail=str(first_of(error)))
     else:
