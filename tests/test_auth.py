@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -156,6 +157,12 @@ def test_keys_are_exchanged_all_or_none(wrong: str) -> None:
     assert auth.identify(token, NOW).user == "alice"
     with pytest.raises(Unauthorized):
         auth.identify("new-key", NOW)
+
+    # One that may less from now on is another: what is remembered of it counts no more.
+    before = auth.identify("root-key", NOW)
+    auth.install([replace(KEYS[0], scopes=["read"]), KEYS[1]], [JwtKey("HS256", SECRET)])
+    assert auth.standing.has_ended(before, NOW)
+    assert not auth.standing.has_ended(auth.identify("shop.key", NOW), NOW)
 
     auth.install([new], secrets[:1])
     assert auth.identify("new-key", NOW).key_name == "new"

@@ -17,7 +17,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from pushd.auth import Authenticator, JwtKey
 from pushd.errors import BadSetting, Unauthorized
-from pushd.keysets import MAX_JWKS_KEYS, ReadyKey, parse_jwks
+from pushd.keysets import MAX_JWKS_BYTES, MAX_JWKS_KEYS, ReadyKey, parse_jwks
 
 NOW = 1_763_650_000.0
 CLAIMS = {"sub": "alice", "exp": int(NOW) + 60}
@@ -157,6 +157,8 @@ def test_keys_that_are_used(kind: str, members: dict[str, Any]) -> None:
         (lambda: jwk("RS256", n="_" * 1400), "bits"),
         (lambda: jwk("RS256", n="_" * 100_000), "too long"),
         (lambda: jwk("RS256", e="_" * 40 + "w"), ""),
+        (lambda: jwk("RS256", e=b64((2**32 + 1).to_bytes(5, "big"))), "exponent"),
+        (lambda: jwk("RS256", e=b64((2**16 + 2).to_bytes(3, "big"))), ""),
         (lambda: jwk("RS256", e="AQ"), ""),
         (lambda: jwk("RS256", e="AA"), ""),
         (lambda: jwk("RS256", e=""), "no valid"),
@@ -229,6 +231,12 @@ def test_an_oct_key_of_a_set_signs_nothing() -> None:
 )
 def test_sets_that_are_refused(raw: bytes, reason: str) -> None:
     assert reason in left_out(raw)
+
+
+def test_a_set_at_its_limit_and_one_beyond() -> None:
+    raw = jwks(jwk("EdDSA"))
+    assert parse_jwks(raw.ljust(MAX_JWKS_BYTES), ALGS).keys
+    assert "bytes" in left_out(raw.ljust(MAX_JWKS_BYTES + 1))
 
 
 def test_one_kid_is_one_key() -> None:

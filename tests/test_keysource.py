@@ -330,7 +330,7 @@ async def test_a_file_is_read_again(tmp_path: Path) -> None:
     assert await source.load()
     path.write_bytes(b"{")
     assert not await source.load()
-    path.write_bytes(b" " * (MAX_JWKS_BYTES + 1))
+    path.write_bytes(key_set("two").ljust(MAX_JWKS_BYTES + 1))
     assert not await source.load()
     path.unlink()
     assert not await source.load()

@@ -90,6 +90,17 @@ async def test_those_that_leave_make_room(tmp_path: Path) -> None:
         assert answer.status == 200
 
 
+async def test_those_that_were_slow_and_leave_make_room(tmp_path: Path) -> None:
+    async with running_server(tmp_path, max_handshakes=1) as server:
+        for speaks in (False, False, True):
+            async with server.peer() as slow, server.peer() as other:
+                # The one that comes later is refused: then the first is counted.
+                assert (await other.answer()).status == 503
+                if speaks:
+                    assert (await slow.ask("GET", "/healthz")).status == 200
+            await until(lambda: server.hub.connections == 0)
+
+
 addresses = st.sampled_from(["a", "b", "c"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -101,6 +102,11 @@ async def test_made_up_kids_and_algorithms_cannot_make_it_ask(
         clock[0] += 100
         for bad in (server.token() + "x", "a.b.c", "x" * 100, server.token()[:-3] + "AAA"):
             assert await status(server, bad) == 401
+        # Of an algorithm that the provider's keys cannot be of: it need not be asked.
+        for alg in ("HS256", "RS256", "none"):
+            header = base64.urlsafe_b64encode(b'{"alg":"%b","kid":"made-up"}' % alg.encode())
+            _, body, tail = token("one").split(".")
+            assert await status(server, f"{header.decode().rstrip('=')}.{body}.{tail}") == 401
         assert host.asked == 1
 
 

@@ -120,6 +120,7 @@ async def test_channels_that_a_user_may_begin(tmp_path: Path) -> None:
         assert (await begin("g", server.token("bob", publish=["*"]))).status == 201
         for name in "hijkl":
             await server.publish(name)  # a service begins as many as it likes
+        assert (await begin("h")).status == 201, "begun by somebody else"
         assert set(server.hub.log.heads) == set("abcghijkl")
 
 
