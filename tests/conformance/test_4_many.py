@@ -147,6 +147,14 @@ async def test_whatever_can_be_told_is_told_at_once(api: Api) -> None:
     ):
         answer = await pull(api, {"cursors": cursors, "wait": 30})
         assert set(answer.json["channels"]) == set(cursors)
+    # What may not be read is an error, too, and nothing of it is recorded.
+    token = api.server.token("alice", device="phone", subscribe=["quiet"])
+    body = {"cursors": {"quiet": "0", "news": f"{epoch}.2"}, "wait": 30}
+    answer = await pull(api, body, token)
+    assert answer.json["channels"]["news"]["error"]["code"] == "forbidden"
+    await api.publish("news", 3)
+    reader = api.server.token("alice", device="phone", subscribe=["news"])
+    assert seqs(await api.pull("news", reader)) == [], "still a first contact"
 
 
 async def test_an_ack_records_without_pulling(api: Api) -> None:
