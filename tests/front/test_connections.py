@@ -176,6 +176,17 @@ async def test_the_last_request_of_a_connection(server: Server, version: bytes) 
         assert await peer.is_closed()
 
 
+async def test_a_peer_that_never_closes_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last answer it is waited for, so that the answer arrives; but not for ever."""
+    monkeypatch.setattr("pushd.front.patience.LINGER_S", 0.1)
+    async with running_server(tmp_path) as server, server.peer() as peer:
+        answer = await peer.ask("GET", "/healthz", headers={"Connection": "close"})
+        assert answer.status == 200
+        await until(lambda: not server.hub.connections)
+
+
 async def test_an_upgrade_that_is_not_taken_ends_the_connection(server: Server) -> None:
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
     for path, status in [("/healthz", 400), ("/v1/channels/news/messages?after=0", 200)]:

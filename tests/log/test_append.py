@@ -206,6 +206,18 @@ async def test_a_full_backlog_refuses_before_anything_is_taken(tmp_path: Path) -
         assert log.heads["a"].seq == 4
 
 
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_a_backlog_at_its_limit_and_one_byte_beyond(tmp_path: Path, beyond: int) -> None:
+    one = Append([entry("a", "x" * 3000)], "p", lambda _: None)
+    async with opened(tmp_path, replace(OPTIONS, backlog_bytes=2 * one.size - beyond)) as log:
+        log.submit(one)
+        if beyond:
+            with pytest.raises(Overloaded):
+                log.submit(one)
+        else:
+            log.submit(one)
+
+
 async def test_nothing_is_taken_before_the_start_and_after_the_end(tmp_path: Path) -> None:
     log = Log(tmp_path, OPTIONS)
     one = Append([entry("a")], "p", lambda _: None)
