@@ -25,11 +25,16 @@ async def retry(api: Api, data: Any) -> Answer:
 
 async def test_what_was_trimmed(api: Api) -> None:
     epoch = await fill(api, 5)
+    before = await api.pull("news", after=f"{epoch}.3")
+    assert (before.json["first"], seqs(before)) == (1, [4, 5])
     assert await trim(api, 4) == {"channel": "news", "epoch": epoch, "first": 4, "head": 5}
     assert seqs(await api.pull("news", after=0)) == [4, 5]
-    assert seqs(await api.pull("news", after=f"{epoch}.3")) == [4, 5]
+    after = await api.pull("news", after=f"{epoch}.3")
+    assert (after.json["first"], seqs(after)) == (4, [4, 5]), "no answer of before"
     assert (await api.pull("news", after=f"{epoch}.2")).code == "expired"
     assert await trim(api, 2) == {"channel": "news", "epoch": epoch, "first": 4, "head": 5}
+    assert seqs(await api.pull("news", after=0)) == [4, 5], "what is gone stays gone"
+    assert (await api.pull("news", after=f"{epoch}.2")).code == "expired"
     await trim(api, 6)
     empty = (await api.pull("news", after=0)).json
     assert (empty["first"], empty["head"], empty["messages"]) == (6, 5, [])
