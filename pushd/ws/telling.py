@@ -29,11 +29,12 @@ class TellingConnection(Connection):
             if type(event) is CloseConnection and self._state is ConnectionState.OPEN:
                 self._state = ConnectionState.REMOTE_CLOSING
             elif isinstance(event, Message):
+                # What has come of a frame that is not whole is told as well, and is no fragment.
                 if event.message_finished:
                     self._fragments = 0
-                else:
+                elif event.frame_finished:
                     self._fragments += 1
-                    if self._fragments > MAX_FRAGMENTS:
+                    if self._fragments >= MAX_FRAGMENTS:  # and there is another one to come
                         self._state = ConnectionState.REMOTE_CLOSING
                         yield CloseConnection(CloseReason.MESSAGE_TOO_BIG, "too many fragments")
                         return

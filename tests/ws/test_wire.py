@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from wsproto.connection import ConnectionType
+from wsproto.events import TextMessage
 
+from pushd.ws.telling import TellingConnection
 from tests.support.app import Server, Socket, running_server, until
 from tests.support.frames import CONTINUATION, fragments, frame
 from tests.support.http import ConnectionLost
 from tests.support.sessions import session
-from tests.support.websocket import PING, PONG, TEXT
+from tests.support.websocket import PING, PONG, TEXT, Closed
 
 PING_FRAME = b'{"type":"ping","pad":"%b"}' % ("ü" * 50).encode()
 
@@ -55,6 +58,34 @@ async def test_empty_fragments(server: Server) -> None:
         await socket.write(frame(CONTINUATION, final=False) * 1000)
         await socket.write(frame(CONTINUATION, b"}"))
         await socket.expect("pong")
+
+
+@pytest.mark.parametrize(("count", "taken"), [(1024, True), (1025, False)])
+async def test_as_many_fragments_as_allowed_and_one_more(
+    server: Server, count: int, taken: bool
+) -> None:
+    payload = b'{"type":"ping","pad":"%b"}' % (b"x" * 2000)
+    async with session(server) as socket:
+        data = fragments(payload[: count - 1], 1, end=False)
+        await socket.write(data + frame(CONTINUATION, payload[count - 1 :]))
+        if taken:
+            await socket.expect("pong")
+        else:
+            with pytest.raises(Closed) as closed:
+                await socket.message()
+            assert closed.value.code == 1009
+
+
+def test_a_frame_may_come_in_any_number_of_pieces() -> None:
+    """Over a bad line a byte at a time: they are no fragments."""
+    connection = TellingConnection(ConnectionType.SERVER)
+    data, text = frame(TEXT, b"x" * 3000), ""
+    for at in range(len(data)):
+        connection.receive_data(data[at : at + 1])
+        for event in connection.events():
+            assert isinstance(event, TextMessage)
+            text += event.data
+    assert text == "x" * 3000
 
 
 async def test_a_message_without_end(tmp_path: Path) -> None:
