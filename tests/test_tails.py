@@ -105,6 +105,7 @@ class World:
             self.tails.change(name, None)
             self.ended[name] = max(channel.head.epoch, self.ended.get(name, ""))
             self.forgotten(name, channel.head)
+            assert name not in self.tails._tails, "what was deleted takes no memory"
 
     def forgotten(self, name: str, head: Head) -> None:
         """No answer that was finished before is given out."""

@@ -45,3 +45,9 @@ async def test_what_is_wrong_with_one_cursor_leaves_the_others(server: Server) -
         assert (answer.status, answer.code) == (status, code)
         assert answer.json["channel"] == next(iter(bad))
     assert data(await server.pull("a", token, device="d1")) == []
+
+
+async def test_as_many_cursors_as_allowed(server: Server) -> None:
+    for count, status in ((128, 204), (129, 413)):
+        cursors = {f"c{at}": "0" for at in range(count)}
+        assert (await ack(server, server.token(), cursors=cursors)).status == status

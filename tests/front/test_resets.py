@@ -212,6 +212,20 @@ async def test_held_polls_of_a_deleted_channel_are_answered_at_once(server: Serv
     assert not server.hub.fanout.topics
 
 
+async def test_who_asks_for_what_is_kept_is_never_reset(server: Server) -> None:
+    """Held where nothing was left: wherever the start has moved to meanwhile, it is the start."""
+    await trim(server.hub.log, "news", 6)
+    async with trio.open_nursery() as nursery:
+
+        async def remove() -> None:
+            await until(lambda: server.hub.pulls.held)
+            await delete(server.hub.log, "news")
+
+        nursery.start_soon(remove)
+        answer = await server.pull("news", after="0", wait=30)
+    assert (answer.status, answer.json["messages"]) == (200, [])
+
+
 async def test_a_poll_held_on_a_deleted_channel_gets_its_next_message(server: Server) -> None:
     await delete(server.hub.log, "news")
     async with trio.open_nursery() as nursery:

@@ -18,7 +18,7 @@ from pushd.sessions import Session
 from tests.hostile.node import serves_on
 from tests.support.app import Server, Socket, running_server, until
 from tests.support.http import Peer, request
-from tests.support.sessions import session
+from tests.support.sessions import ask, session
 from tests.support.websocket import Closed
 
 
@@ -255,6 +255,12 @@ async def test_frames_that_wait_for_the_log_are_bounded(
             load(*given_)
         await _all_told(greedy, 500)
         await serves_on(server)
+
+
+async def test_frames_that_were_answered_are_not_under_way(server: Server) -> None:
+    async with session(server) as socket:
+        for _ in range(100):
+            await ask(socket, "subscribe", channels={"news": "0"})
 
 
 def _of(server: Server, user: str) -> Session:

@@ -68,6 +68,9 @@ async def test_channels_of_a_session_are_limited_however_they_are_asked_for(
         assert len(live.subscriptions) == 5
         too_many = dict.fromkeys("abcdef", "0")
         assert await refusal(socket, "subscribe", channels=too_many) == "too_large"
+        await server.publish("user:alice:bills", 1)  # an inbox is followed if there is room
+        assert (await ask(socket, "ping"))["type"] == "pong"
+        assert len(live.subscriptions) == 5
 
 
 # -- ack, read ----------------------------------------------------------------------------------

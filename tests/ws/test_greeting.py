@@ -73,6 +73,18 @@ async def test_no_token_in_time(tmp_path: Path) -> None:
         await refused(socket, 4001, "unauthorized")
 
 
+async def test_those_without_a_token_keep_quiet_like_others(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path, max_handshakes=1) as server,
+        server.socket() as first,
+        server.socket() as second,
+    ):
+        bye = await refused(second, 1013, "overloaded")
+        assert 1000 <= bye["retry_after_ms"] <= 5000
+        await first.send({"type": "auth", "token": server.token()})
+        await first.expect("hello")
+
+
 async def test_a_key_stands_in_the_header_only(server: Server) -> None:
     async with server.socket(header=f"Authorization: Bearer {KEY}\r\n") as socket:
         hello = await socket.expect("hello")
