@@ -36,7 +36,7 @@ class Changer:
         post: Callable[[Outcome], None],
     ) -> None:
         self.cut_messages = self.deleted_channels = 0
-        self.wiper = Wiper(checkpointer, sweeper.garbage)
+        self.wiper = Wiper(checkpointer, sweeper.garbage, sweeper.aside)
         self._store = store
         self._clock = clock
         self._decider = decider
@@ -45,19 +45,52 @@ class Changer:
         self._post = post
 
     def change(self, requests: list[Request]) -> None:
-        """In one commit; those that are refused leave no trace in it."""
-        now_ms = time.time_ns() // 1_000_000
-        ledger = Ledger(self._store.connection, now_ms, self._clock.now_ms())
+        """In one commit; those that are refused leave no trace in it.
+
+        When it raises, those that are left in ``requests`` were not answered.
+        """
         try:
-            with self._store.transaction():
-                results: list[tuple[Request, object]] = [
-                    (one, _applied(one, ledger)) for one in requests
-                ]
+            self._commit(requests)
         except sqlite3.Error as error:
-            self._roll_back(error)
-            refused: list[Answer] = [(one, failures.refusal(error)) for one in requests]
-            self._post(Outcome(refused, [], 0, requests=len(requests)))
-            return
+            if failures.is_damage(error):
+                self._undo()
+                self._one_by_one(requests)
+            else:
+                self._roll_back(error)
+                self._refuse(requests, error)
+
+    def _one_by_one(self, requests: list[Request]) -> None:
+        """One of them met a damaged page, which makes its transaction useless for all others."""
+        while requests:
+            known = len(self._sweeper.damage)
+            try:
+                self._commit(requests[:1])
+            except sqlite3.Error as error:
+                if not failures.is_damage(error):
+                    self._roll_back(error)
+                    self._refuse(requests[:1], error)
+                else:
+                    self._undo()
+                    # It has noted where, and does without that.
+                    if len(self._sweeper.damage) > known:
+                        continue
+                    self._refuse(requests[:1], error)
+            del requests[:1]
+
+    def _refuse(self, requests: list[Request], error: sqlite3.Error) -> None:
+        """One error object each: they are raised in different tasks."""
+        why = failures.unreadable if failures.is_damage(error) else failures.refusal
+        refused: list[Answer] = [(one, why(error)) for one in requests]
+        self._post(Outcome(refused, [], 0, requests=len(requests)))
+
+    def _commit(self, requests: list[Request]) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        damage = self._sweeper.damage
+        ledger = Ledger(self._store.connection, now_ms, self._clock.now_ms(), damage)
+        with self._store.transaction():
+            results: list[tuple[Request, object]] = [
+                (one, _applied(one, ledger)) for one in requests
+            ]
         self._decider.forget_channels(garbage.channel for garbage in ledger.garbage)
         if any(isinstance(request, EraseUser) for request in requests):
             self._store.devices.forget()
@@ -77,8 +110,11 @@ class Changer:
         try:
             effects, forgotten = self._sweeper.slice()
         except sqlite3.Error as error:
-            self._roll_back(error)
-            self._sweeper.failed()
+            if failures.is_damage(error) and self._sweeper.set_aside(error):
+                self._undo()
+            else:
+                self._roll_back(error)
+                self._sweeper.failed()
             return True
         self._decider.forget_channels(forgotten)
         if effects:
@@ -89,6 +125,9 @@ class Changer:
     def _roll_back(self, error: sqlite3.Error) -> None:
         if not failures.is_passing(error):
             raise error
+        self._undo()
+
+    def _undo(self) -> None:
         self._store.rollback()
         self._decider.forget()
 

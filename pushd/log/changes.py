@@ -6,18 +6,17 @@ does so before it has changed anything: the others of the transaction are stored
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import structlog
-
 from pushd.core.pulling import Position
 from pushd.errors import BadRequest, NotFound
+from pushd.log import failures
+from pushd.log.damage import KEEPING
 from pushd.log.ledger import Channel, Ledger
 from pushd.log.requests import MissingMessages
-
-_logger = structlog.get_logger("pushd.log")
 
 # Retention looks at so many messages of a channel at once to count their bytes.
 LOOK_AT: Final = 1_000
@@ -195,13 +194,19 @@ class Expire(Request):
             channel = ledger.find(due.channel)
             if channel is None or channel.log_id != due.log_id or channel.first > channel.head:
                 continue
+            if ledger.damage.is_known(KEEPING, channel.name):
+                continue
             try:
                 first = _first_to_keep(ledger, channel, due)
+                if first > channel.first:
+                    ledger.cut(channel, first)
             except MissingMessages as error:
-                _logger.error("retention cannot go on: the log is damaged", error=str(error))
-                continue
-            if first > channel.first:
-                ledger.cut(channel, first)
+                ledger.damage.found(KEEPING, channel.name, error)
+            except sqlite3.Error as error:
+                # Rolled back, and done without this channel: its transaction is of no use any more.
+                if failures.is_damage(error):
+                    ledger.damage.found(KEEPING, channel.name, error)
+                raise
             if time.perf_counter() > ends:
                 return count
         return len(self.dues)

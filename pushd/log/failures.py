@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 
 from pushd.errors import Overloaded, PushdError, StorageBroken, StorageFull
+
+CURE_OF_DAMAGE: Final = (
+    "'pushctl verify' says how much is damaged. Restore a backup that is sound: 'pushctl restore"
+    " FILE' keeps what is there aside. Have an eye on the disk."
+)
 
 
 def full() -> StorageFull:
@@ -15,6 +21,17 @@ def full() -> StorageFull:
 def is_passing(error: Exception) -> bool:
     """Nothing was stored for certain, and a later try may succeed."""
     return not isinstance(refusal(error), StorageBroken)
+
+
+def is_damage(error: Exception) -> bool:
+    """SQLite found pages that cannot be; nothing was said of the disk."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def unreadable(error: Exception) -> StorageBroken:
+    """Damage that one request met, and nothing was changed."""
+    return StorageBroken(f"The log is damaged there ({error}).", cure=CURE_OF_DAMAGE)
 
 
 def refusal(error: Exception) -> PushdError:
@@ -31,6 +48,9 @@ def refusal(error: Exception) -> PushdError:
     if code == sqlite3.SQLITE_BUSY:
         return Overloaded("Another program holds the database.", retry_after=1)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
+    if is_damage(error):
+        detail = f"The log is damaged ({name}: {error}). What was under way is unknown."
+        return StorageBroken(detail, cure=CURE_OF_DAMAGE)
     return StorageBroken(
         f"The log cannot be written ({name}: {error}). What was under way is unknown."
     )

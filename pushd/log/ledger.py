@@ -6,6 +6,7 @@ import sqlite3
 from typing import Final, NamedTuple
 
 from pushd.log.believed import note
+from pushd.log.damage import Damage
 from pushd.log.live import Deleted, Effect, FirstMoved, Redacted, Revoked
 from pushd.log.requests import MESSAGE_OVERHEAD, MissingMessages
 
@@ -66,8 +67,15 @@ class Garbage(NamedTuple):
 class Ledger:
     """Made for one transaction. ``now_ms``: the wall clock; ``steady_ms``: that of the ids."""
 
-    def __init__(self, connection: sqlite3.Connection, now_ms: int, steady_ms: int) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        now_ms: int,
+        steady_ms: int,
+        damage: Damage | None = None,
+    ) -> None:
         self.now_ms = now_ms
+        self.damage = Damage() if damage is None else damage
         self.effects: list[Effect] = []
         self.garbage: list[Garbage] = []
         self.cut_messages = 0

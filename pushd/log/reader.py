@@ -16,6 +16,7 @@ import structlog
 from pushd.core.messages import DEFAULT_TYPE, encode_message
 from pushd.core.positions import Cursor
 from pushd.errors import PushdError, StorageBroken
+from pushd.log import failures
 from pushd.log.marks import Found
 from pushd.log.requests import MissingMessages
 
@@ -217,6 +218,8 @@ class Reader:
         except Exception as error:
             # A read that fails harms one pull, not the log.
             self._tell()
+            if failures.is_damage(error):
+                return failures.unreadable(error)
             return StorageBroken(f"The log cannot be read ({error}).")
 
     def _tell(self) -> None:

@@ -128,4 +128,4 @@ def call(callback: Callable[[Any], None], value: object) -> None:
 
 def fresh(error: PushdError) -> PushdError:
     """A copy: the same object raised in many tasks would collect all their tracebacks."""
-    return type(error)(error.detail, retry_after=error.retry_after)
+    return type(error)(error.detail, retry_after=error.retry_after, cure=error.cure)

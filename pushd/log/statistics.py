@@ -69,6 +69,8 @@ class LogStatistics:
     free_bytes: int
     # Channels whose cut or deleted messages wait to be swept from the disk.
     garbage: int
+    # Channels, and kinds of upkeep, that met damage and are left alone until the next start.
+    damaged: int
     swept_messages: int
     # By trimming, retention and deletion.
     cut_messages: int

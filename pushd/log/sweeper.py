@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
+from pushd.log.damage import SWEEPING, TIDYING, Damage
 from pushd.log.idclock import DAY_MS, IdClock
 from pushd.log.ledger import Garbage
 from pushd.log.live import Effect, Revoked, Swept
@@ -68,6 +69,12 @@ class Sweeper:
         self._idle_ms = int(idle_s * 1000)
         rows = [Garbage(*row) for row in self._execute(_WAITING)]
         self.garbage = {garbage.log_id: garbage for garbage in rows}
+        # What met damage: until the next start nothing more of these is tried.
+        self.aside: dict[int, Garbage] = {}
+        self._broken: set[Job] = set()
+        self.damage = Damage()
+        # What the slice is at.
+        self._at: Garbage | Job | None = None
         self.due: float | None = 0.0 if rows else None
         self._jobs: dict[Job, None] = {}
         # Of the slice under way.
@@ -79,16 +86,18 @@ class Sweeper:
     def add(self, garbage: Iterable[Garbage]) -> None:
         """Committed by others; to be swept from now on."""
         for one in garbage:
-            self.garbage[one.log_id] = one
-            self.wake()
+            if one.log_id in self.aside:
+                self.aside[one.log_id] = one
+            else:
+                self.garbage[one.log_id] = one
+                self.wake()
 
     def tidy(self, *, wall_clock_is_good: bool) -> None:
         """Looks once whatever else has grown old."""
-        self._jobs[self._expire_ids] = None
-        self._jobs[self._purge] = None
+        jobs = [self._expire_ids, self._purge]
         if wall_clock_is_good:
-            self._jobs[self._drop_devices] = None
-            self._jobs[self._end_revocations] = None
+            jobs += [self._drop_devices, self._end_revocations]
+        self._jobs.update(dict.fromkeys(job for job in jobs if job not in self._broken))
         self.wake()
 
     def wake(self) -> None:
@@ -109,11 +118,12 @@ class Sweeper:
             touched = self._sweep(ends)
             # However late it is: each slice does something of both.
             while jobs:
-                job = jobs.popleft()
+                self._at = job = jobs.popleft()
                 if not job():
                     jobs.append(job)
                 if time.perf_counter() > ends:
                     break
+            self._at = None
         for garbage, done in touched.items():
             # Others come first next time.
             del self.garbage[garbage.log_id]
@@ -129,8 +139,26 @@ class Sweeper:
         self.due = time.monotonic() + PAUSE_S if waits else None
         return self._effects, self._forgotten
 
+    def set_aside(self, error: Exception) -> bool:
+        """What the slice was at met damage; once rolled back, the others go on. False: it was
+        nothing in particular."""
+        at, self._at = self._at, None
+        if isinstance(at, Garbage):
+            self.aside[at.log_id] = self.garbage.pop(at.log_id)
+            self.damage.found(SWEEPING, at.channel or f"a deleted channel ({at.log_id})", error)
+        elif at is not None:
+            self._broken.add(at)
+            self._jobs.pop(at, None)
+            self.damage.found(TIDYING, at.__name__.strip("_"), error)
+        else:
+            return False
+        self._no_ids_before = None
+        self.due = time.monotonic() + PAUSE_S
+        return True
+
     def failed(self) -> None:
         """The slice was rolled back: again in a while."""
+        self._at = None
         self._no_ids_before = None
         self.due = time.monotonic() + RETRY_S
 
@@ -143,7 +171,7 @@ class Sweeper:
         touched: dict[Garbage, bool] = {}
         turns = deque(islice(self.garbage.values(), CHUNK))
         while turns:
-            garbage = turns.popleft()
+            self._at = garbage = turns.popleft()
             touched[garbage] = done = self._sweep_some(garbage)
             if not done:
                 turns.append(garbage)

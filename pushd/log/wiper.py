@@ -23,13 +23,20 @@ class Wiper:
 
     Rows are overwritten where they lie when they are deleted (``secure_delete``); once those of a
     removal are swept, a checkpoint that truncates takes the last copies. ``garbage``: what waits to
-    be swept, by log id. At a start the ``-wal`` is empty, so only that is left to do.
+    be swept, by log id; ``aside``: what cannot be. At a start the ``-wal`` is empty, so that only
+    what waits is left to do.
     """
 
-    def __init__(self, checkpointer: Checkpointer, garbage: Mapping[int, object]) -> None:
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        garbage: Mapping[int, object],
+        aside: Mapping[int, object],
+    ) -> None:
         self.due: float | None = None
         self._checkpointer = checkpointer
         self._garbage = garbage
+        self._aside = aside
         self._removed: set[int] = set()
         self._delay_s = DELAY_S
         if garbage:
@@ -51,7 +58,10 @@ class Wiper:
             self.due = time.monotonic() + DELAY_S
         elif self._checkpointer.empty():
             self.due = None
-            _logger.info("what was removed is wiped from the disk")
+            if self._aside:
+                _logger.warning("what was removed is wiped from the disk, but where it is damaged")
+            else:
+                _logger.info("what was removed is wiped from the disk")
         else:
             self.due = time.monotonic() + self._delay_s
             self._delay_s = min(2 * self._delay_s, MOST_DELAY_S)

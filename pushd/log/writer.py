@@ -214,9 +214,9 @@ class Writer:
         self.error.__cause__ = error
         _logger.error("the log is broken", error=str(self.error), exc_info=error)
         self._closing = True
-        detail = self.error.detail
+        detail, cure = self.error.detail, self.error.cure
         work = [*self._current, *self._intake.drain()]
-        results: list[Answer] = [(one, StorageBroken(detail)) for one in work]
+        results: list[Answer] = [(one, StorageBroken(detail, cure=cure)) for one in work]
         self._post(Outcome(results, [], 0, broken=self.error))
 
     def statistics(self, *, age_waits: bool, **loop_side: int) -> LogStatistics:
@@ -233,7 +233,8 @@ class Writer:
             database_bytes=self._space.database_bytes(),
             reusable_bytes=self._reusable_bytes,
             free_bytes=self._space.free_bytes(),
-            garbage=len(self._sweeper.garbage),
+            garbage=len(self._sweeper.garbage) + len(self._sweeper.aside),
+            damaged=len(self._sweeper.damage),
             swept_messages=self._sweeper.swept_messages,
             cut_messages=self._changer.cut_messages,
             deleted_channels=self._changer.deleted_channels,

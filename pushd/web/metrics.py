@@ -69,6 +69,11 @@ def _of_the_log(hub: Hub) -> tuple[Gauge, ...]:
             "garbage",
         ),
         gauge(
+            "pushd_damaged_parts",
+            "Channels, and kinds of upkeep, left alone as they met a damaged page.",
+            "damaged",
+        ),
+        gauge(
             "pushd_age_retention_paused",
             "1 while nothing is removed for its age, because the clock is not believed.",
             "age_waits",

@@ -138,6 +138,7 @@ def test_while_the_wal_cannot_be_emptied_nothing_is_done(
 
     last = Checkpointer.run_last
     monkeypatch.setattr(Checkpointer, "run_last", run_last)
+    monkeypatch.setattr("pushd.log.checkpoint.PAGES", 1_000_000)
     monkeypatch.setattr("pushd.log.store.BUSY_MS", 10)
     with pytest.raises(CompactFailed, match="could not be emptied"):
         compact(data, nothing)

@@ -190,9 +190,7 @@ async def test_what_is_refused_wipes_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path) as log:
         await fill(log)
         await wiped(log)
-        before = log.statistics().checkpoints
         await idle(log)  # a deletion of a channel that is not there
         engine = log._engine
         assert engine is not None
         assert engine.writer._changer.wiper.due is None
-        assert log.statistics().checkpoints == before
