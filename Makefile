@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 REQUIREMENTS := pyproject.toml constraints.txt
 ARGS :=
+# Many tests wait for clocks and disks, so a few at once; PARALLEL= runs one after the other.
+PARALLEL := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test checks types tests lint format docs bench clean system-packages
@@ -37,7 +39,7 @@ types: $(VENV)/.for-test
 	$(BIN)/mypy
 
 tests: $(VENV)/.for-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 format: $(VENV)/.for-test ## Format the code and sort its imports
 	$(BIN)/ruff check --fix --select I .

@@ -97,7 +97,7 @@ async def test_pages_of_revocations(server: Server) -> None:
         {"user": "alice", "until": "2030"},
         {"user": "alice", "reason": "left"},
     ],
-    ids=str,
+    ids=lambda body: ",".join(body) or "nothing",
 )
 async def test_what_cannot_be_revoked(server: Server, body: Any) -> None:
     answer = await server.ask("POST", PATH, token=KEY, body=body)
