@@ -271,6 +271,32 @@ def test_a_waiter_that_fails_harms_no_other() -> None:
     simulate(main, lambda: Fanout(FanoutOptions(), Counters()))
 
 
+def test_a_channel_that_fails_harms_no_other() -> None:
+    """Nor itself: what comes after is hinted."""
+    heads = dict.fromkeys("ab", (EPOCHS[0], 2))
+    link = Link(heads)
+    write = link.write
+
+    def fail(data: bytes) -> bool:
+        hint = json.loads(data[2:])
+        if (hint["channel"], hint["seq"]) == ("a", 1):
+            raise RuntimeError("a bug")
+        return write(data)
+
+    link.write = fail  # type: ignore[method-assign]
+
+    async def main(fanout: Fanout) -> None:
+        for channel in "ab":
+            fanout.subscribe(channel, link, [])
+        for seq in (1, 2):
+            for channel in "ab":
+                fanout.advance(channel, (EPOCHS[0], seq))
+            await wait_all_tasks_blocked()
+        assert link.told == {"b": [(EPOCHS[0], 1), (EPOCHS[0], 2)], "a": [(EPOCHS[0], 2)]}
+
+    simulate(main, lambda: Fanout(FanoutOptions(), Counters()))
+
+
 @pytest.mark.parametrize(
     ("channel", "followers", "jitter"),
     [

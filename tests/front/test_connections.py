@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
-from tests.support.app import KEY, Server, running_server, until
+from tests.support.app import KEY, Server, failures, running_server, until
 from tests.support.http import ConnectionLost, Peer, patience, request
 
 PULL = request("GET", "/v1/channels/news/messages?after=0", token=KEY)
@@ -145,6 +146,43 @@ async def test_answers_that_nobody_reads_stop_the_requests(tmp_path: Path) -> No
                 await flood(peer)
             assert server.hub.counters.bytes_in - before < 1_000_000
             await until(lambda: not server.hub.connections)
+
+
+async def test_of_answers_that_nobody_reads_one_is_kept(tmp_path: Path) -> None:
+    """However many were asked for in one packet."""
+
+    def small(listener: socket.socket) -> None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+
+    async with running_server(tmp_path, tune=small) as server:
+        for _ in range(16):
+            await server.publish("news", "x" * 60_000)
+        kept = server.hub.flusher.kept
+        async with server.peer() as peer:
+            await peer.write(PULL * 50)
+            await until(lambda: kept.size)
+            for _ in range(100):
+                await trio.lowlevel.checkpoint()
+                assert kept.size < 17 * 61_000
+            for _ in range(50):
+                assert len(await texts(peer)) == 16
+
+
+async def test_a_failure_of_ours_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a connection that serves on."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    async with running_server(tmp_path, errors_expected=True) as server, server.peer() as peer:
+        monkeypatch.setattr(server.hub.publisher, "submit", fail)
+        await peer.write(publish(1) + HEALTH)
+        answer = await peer.answer()
+        assert (answer.status, answer.code) == (500, "internal")
+        assert (await peer.answer()).json == {"status": "ok"}
+    assert [each["event"] for each in failures(server.log)] == ["request failed"]
 
 
 async def flood(peer: Peer) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import trio
 
-from tests.support.app import Server, Socket, running_server, until
+from pushd.core.wheel import Expiring
+from tests.support.app import Server, Socket, failures, running_server, until
 from tests.support.http import ConnectionLost, patience
 from tests.support.sessions import ask, session, stuff
 from tests.support.websocket import CLOSE, PING, PONG, TEXT, Closed
@@ -124,6 +125,29 @@ async def test_at_its_tokens_end_a_session_is_closed(server: Server) -> None:
         bye = await farewell(socket, 4001)
         assert (bye["reason"], bye["reconnect"]) == ("token_expired", False)
         assert (await ask(refreshed, "ping"))["type"] == "pong"
+
+
+async def test_a_token_that_ends_sooner_ends_the_session_sooner(tmp_path: Path) -> None:
+    async with running_server(tmp_path, heartbeat_interval=3600) as server:
+        async with session(server) as socket:
+            await socket.send({"type": "refresh", "token": server.token("alice", ttl_s=2)})
+            await socket.expect("refreshed")
+            assert (await farewell(socket, 4001))["reason"] == "token_expired"
+        await gone(server)
+
+
+async def test_a_time_out_that_fails_harms_no_other(tmp_path: Path) -> None:
+    class Broken(Expiring):
+        def expire(self) -> None:
+            raise RuntimeError("a bug")
+
+    async with running_server(tmp_path, errors_expected=True, **QUICK) as server:
+        server.hub.wheel.arm(Broken(), 0.0)
+        await until(lambda: len(server.hub.wheel) == 0)
+        async with session(server) as socket:
+            assert await socket.frame() == (PING, b"")
+            await farewell(socket, 4008)
+    assert [each["event"] for each in failures(server.log)] == ["a time-out could not be handled"]
 
 
 async def flood(socket: Socket, opcode: int, payload: bytes) -> None:
