@@ -206,7 +206,7 @@ class Client:
         Gives Received, Reset, Placed, ReadElsewhere, Dropped and Status in order, for as long as
         it takes: connections are made, chosen and made again in the background.
 
-        ``mine``: also what is the user's own: ``all``, the inboxes (new ones, too), the groups.
+        ``mine``: also what is the user's own: ``all`` and the inboxes (new ones, too).
         ``store``: where the cursors are kept; without one, the server keeps them for a client with
         a device. Where to begin: after the store's cursor, else after ``after`` (one cursor for
         all that are named here, or by channel, also for the user's own: ``0``, ``head`` or one that
