@@ -38,12 +38,16 @@ def command(file: Path | None, adopts: bool, force: bool, data: Path) -> None:
       pushctl restore /backup/pushd.db
       pushctl restore /backup/pushd.db --data /var/lib/pushd --force
       pushctl restore --adopt      after a copy of a directory, or a snapshot that was rolled back
+      pushctl restore --adopt --force      the same from a script
     """
     if adopts == (file is not None):
         raise click.UsageError("Give FILE, or --adopt for the log that is there.")
     if not (force or _can_ask()):
         # Now: checking a large backup takes minutes.
-        raise RestoreRefused("Nobody can be asked here: --force does it without a question.")
+        what = "--adopt" if file is None else file
+        raise RestoreRefused(
+            f"Nobody can be asked here: 'pushctl restore {what} --force' does it without asking."
+        )
     if file is None:
         _adopt(data, force)
     else:

@@ -84,12 +84,15 @@ def test_verify_ends_with_1_when_something_is_wrong(data: Path) -> None:
 def test_a_restore_asks_and_without_a_terminal_it_wants_force(data: Path) -> None:
     run("backup", "b.db")
     before = epochs(data)
-    done = run("restore", "b.db")
-    assert done.exit_code == 1
-    assert "--force" in done.stderr
-    # Refused before the backup is looked at, which may take minutes.
-    assert "b.db" not in done.stderr
-    assert epochs(data) == before
+    for what in ("b.db", "--adopt"):
+        done = run("restore", what)
+        assert done.exit_code == 1
+        # Refused before the backup is looked at, which may take minutes.
+        assert done.stderr.startswith(
+            f"error: Nobody can be asked here: 'pushctl restore {what} --force' does it"
+        )
+        assert done.stderr.count("\n") == 2
+        assert epochs(data) == before
     done = run("restore", "b.db", "--force")
     assert done.exit_code == 0
     assert "backup   b.db: 33 channels, 66 messages" in done.stderr
