@@ -81,6 +81,7 @@ class Engine:
         # The last one to close checkpoints; the reader's cannot write, so it goes first.
         self._opened.reader.close()
         if self.writer.error is None:
+            self._opened.lock.note_end()
             self._opened.store.close()
         else:
             # Closing would sync once more what has failed to sync: keep it open for ever.

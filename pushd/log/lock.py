@@ -13,20 +13,24 @@ from typing import Final
 import msgspec
 
 from pushd.errors import CannotStart
-from pushd.log.tools.files import why_not
+from pushd.log.tools.files import sync_directory, why_not
 
 LOCK: Final = "pushd.lock"
 _MAX_RECORD: Final = 4096
 
 
 class Holder(msgspec.Struct):
-    """Who holds it, written for the one who is refused. Never trusted, only shown."""
+    """Who holds it, written for the one who is refused: only shown, but for ``open``.
+
+    ``open``: it serves the log, whose newest commits may be in the ``-wal`` only.
+    """
 
     pid: int
     host: str
     since: str
     listen: str = ""
     doing: str = ""
+    open: bool = False
 
     def __str__(self) -> str:
         what = f", listening on {self.listen}" if self.listen else ""
@@ -72,7 +76,8 @@ def _is_gone(holder: Holder) -> bool:
 class LockFile:
     """Held from construction to ``release()`` or to the end of the process, however it ends.
 
-    ``listen`` and ``doing`` are only told to those who are refused.
+    ``listen`` and ``doing`` are only told to those who are refused. ``previous``: the last one who
+    had it, if that one did not release it.
     """
 
     def __init__(self, directory: Path, listen: str = "", doing: str = "") -> None:
@@ -85,7 +90,11 @@ class LockFile:
             ) from error
         try:
             self._lock(path)
-            self._write(listen, doing)
+            self._directory = directory
+            self.previous = read_holder(directory)
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            self._holder = Holder(os.getpid(), socket.gethostname(), since, listen, doing)
+            self._write(self._holder)
         except BaseException:
             os.close(self._fd)
             raise
@@ -100,16 +109,32 @@ class LockFile:
                 f"{path} cannot be locked: {error.strerror}. Put the data on a local disk."
             ) from error
 
-    def _write(self, listen: str, doing: str) -> None:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        record = Holder(os.getpid(), socket.gethostname(), since, listen, doing)
+    def _write(self, record: Holder) -> None:
         # A full disk must not stop a start that frees space; the record is only a courtesy.
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, msgspec.json.encode(record), 0)
 
-    def release(self) -> None:
-        """The file stays: removing it would let two processes hold two locks of one name."""
+    def note_open(self) -> None:
+        """The log is served from now on. Not said before the name of its ``-wal`` is on disk."""
+        with contextlib.suppress(OSError):
+            sync_directory(self._directory)
+            self._holder.open = True
+            self._write(self._holder)
+
+    def note_end(self) -> None:
+        """Before the log is closed, which removes the ``-wal``: on disk sooner than that."""
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
+            os.fsync(self._fd)
+
+    def release(self, *, as_it_was: bool = False) -> None:
+        """The file stays: removing it would let two processes hold two locks of one name.
+
+        ``as_it_was``: what ``previous`` says still counts.
+        """
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+        if as_it_was and self.previous is not None:
+            self._write(self.previous)
         os.close(self._fd)

@@ -25,6 +25,8 @@ from pushd.log.tools.files import is_full, sync_directory, why_not
 APPLICATION_ID: Final = 0x50555348
 FORMAT: Final = "2"
 _PREVIEW: Final = "1"
+# What ``restore --adopt`` does.
+ADOPTION: Final = "adoption"
 WAL_LIMIT: Final = 64 * MIB
 _FULL: Final = 2
 
@@ -57,12 +59,17 @@ def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened
     lock = LockFile(directory, options.listen, doing)
     # In a refusal the reader goes last: as it cannot write, a damaged WAL stays as it was found.
     with ExitStack() as undo:
-        undo.callback(lock.release)
+        wal_path = directory / f"{DATABASE}-wal"
+        # Whoever was killed still counts as long as it left a -wal, or should have.
+        gone = doing != ADOPTION and walcheck.is_gone(wal_path, lock.previous)
+        undo.callback(lambda: lock.release(as_it_was=gone or wal_path.exists()))
+        if gone:
+            raise walcheck.gone(wal_path, lock.previous)
         readers = undo.enter_context(ExitStack())
         with explained(directory / DATABASE):
             swap.complete(directory)
             _create_private(directory / DATABASE)
-            wal = walcheck.look(directory / f"{DATABASE}-wal")
+            wal = walcheck.look(wal_path)
             connection = connect_writer(directory)
             undo.callback(connection.close)
             store = Store(connection, options.devices_per_user)
@@ -80,6 +87,8 @@ def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened
             known = believed.load(connection, newest)
         readers.pop_all()
         undo.pop_all()
+    if not doing:
+        lock.note_open()
     return Opened(store, reader, lock, heads, last_epoch, revocations, known)
 
 

@@ -14,10 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pushd.errors import CannotStart
+from pushd.log.lock import Holder
+
 _HEADER: Final = 32
 _FRAME_HEADER: Final = 24
 # With the lowest bit set the checksums are over big-endian words.
 _MAGIC: Final = 0x377F0682
+
+
+def is_gone(wal: Path, last: Holder | None) -> bool:
+    """The ``last`` one that served this log was killed, which leaves a ``-wal``: not there."""
+    database = wal.with_name(wal.name.removesuffix("-wal"))
+    return last is not None and last.open and database.exists() and not wal.exists()
+
+
+def gone(wal: Path, last: Holder | None) -> CannotStart:
+    """The refusal; copies of a running server's files without it look the same."""
+    return CannotStart(
+        f"{wal} is gone: {last} was killed, and its newest commits may have been in it only. Put"
+        " it back. To go on without them: 'pushctl restore --adopt', as their numbers would be"
+        " given a second time. If a SQLite shell has emptied it since, nothing is lost: remove"
+        " pushd.lock, and start."
+    )
 
 
 @dataclass(frozen=True, slots=True)

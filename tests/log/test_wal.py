@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,10 +14,16 @@ from pathlib import Path
 import pytest
 
 from pushd.errors import CannotStart
+from pushd.log.lock import LOCK
 from pushd.log.startup import open_log
 from pushd.log.store import DATABASE, Store, connect_writer
+from pushd.log.tools.backup import backup
+from pushd.log.tools.compact import compact
+from pushd.log.tools.restore import adopt, restore
+from pushd.log.tools.verify import verify
 from pushd.log.walcheck import look
-from tests.log.support import OPTIONS, shut
+from tests.log.support import OPTIONS, open_and_close, shut
+from tests.log.vaults import nothing, rows
 
 PAGE = 4096
 FRAME = 24 + PAGE
@@ -116,3 +125,89 @@ def test_a_log_that_has_started_over_is_not_damaged(tmp_path: Path) -> None:
         assert shape.readable
         assert shape.commits == (1,)
         assert (tmp_path / WAL).stat().st_size > 32 + 20 * FRAME
+
+
+# A server that is killed after a commit.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pushd.log import LogOptions
+from pushd.log.startup import open_log
+log = open_log(Path(sys.argv[1]), LogOptions(min_free_bytes=0))
+log.store.connection.execute(sys.argv[2])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def kill_after(sql: str, directory: Path) -> None:
+    command = [sys.executable, "-c", KILLED, directory, sql]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (directory / WAL).stat().st_size
+
+
+ADDED = "INSERT INTO meta VALUES ('added', '')"
+
+
+def refuse_twice(directory: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(CannotStart, match=r"-wal is gone: process \d+ .* was killed"):
+            open_log(directory, OPTIONS)
+
+
+@pytest.mark.parametrize("then", ["put back", "adopted", "accepted", "restored"])
+def test_a_log_whose_server_was_killed_and_whose_wal_is_gone_is_refused(
+    tmp_path: Path, then: str
+) -> None:
+    """Its newest commits would be gone in silence, and their numbers be given again."""
+    data = tmp_path / "data"
+    open_and_close(data)
+    backup(data, tmp_path / "b.db", nothing)
+    kill_after(ADDED, data)
+    (data / WAL).rename(tmp_path / "away")
+    refuse_twice(data)
+    assert "-wal is gone" in str(verify(data, nothing).problems)
+    with pytest.raises(CannotStart, match="-wal is gone"):
+        compact(data, nothing)
+    match then:
+        case "put back":
+            (tmp_path / "away").rename(data / WAL)
+        case "adopted":
+            adopt(data)
+        case "accepted":
+            (data / LOCK).unlink()
+        case "restored":
+            restore(tmp_path / "b.db", data, lambda _: True, nothing)
+    for _ in range(2):
+        open_and_close(data)
+        assert verify(data, nothing).problems == []
+    found = rows(data / DATABASE, "SELECT count(*) FROM meta WHERE key = 'added'")
+    assert found == [(then == "put back",)]
+
+
+def test_it_is_remembered_over_a_start_that_is_refused_for_another_reason(tmp_path: Path) -> None:
+    kill_after(ADDED, tmp_path)
+    whole = (tmp_path / WAL).read_bytes()
+    flip(0)(tmp_path / WAL)
+    with pytest.raises(CannotStart, match="is damaged"):
+        open_log(tmp_path, OPTIONS)
+    (tmp_path / WAL).unlink()
+    refuse_twice(tmp_path)
+    (tmp_path / WAL).write_bytes(whole)
+    open_and_close(tmp_path)
+
+
+def test_a_refused_start_that_has_emptied_the_wal_is_no_reason_for_another(tmp_path: Path) -> None:
+    kill_after("UPDATE meta SET value = '3' WHERE key = 'format'", tmp_path)
+    for _ in range(2):
+        with pytest.raises(CannotStart, match="by a newer pushd"):
+            open_log(tmp_path, OPTIONS)
+    assert not (tmp_path / WAL).exists()
+
+
+def test_a_directory_that_is_begun_anew_lacks_no_wal(tmp_path: Path) -> None:
+    kill_after(ADDED, tmp_path)
+    for path in tmp_path.iterdir():
+        if path.name != LOCK:
+            path.unlink()
+    open_and_close(tmp_path)

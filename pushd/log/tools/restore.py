@@ -18,7 +18,7 @@ from pushd.errors import CannotStart, NotALog, RestoreRefused
 from pushd.log import swap
 from pushd.log.lock import LOCK, LockFile
 from pushd.log.requests import MIB, LogOptions
-from pushd.log.startup import open_log
+from pushd.log.startup import ADOPTION, open_log
 from pushd.log.store import DATABASE
 from pushd.log.tools import form
 from pushd.log.tools.copying import Progress, copy
@@ -114,7 +114,7 @@ def adopt(directory: Path) -> Renewed:
     """
     if not (directory / DATABASE).exists() and not swap.is_unfinished(directory):
         raise CannotStart(f"There is no log in {directory}.")
-    log = open_log(directory, LogOptions(), doing="adoption")
+    log = open_log(directory, LogOptions(), doing=ADOPTION)
     try:
         give_to_owner_of(directory, directory / LOCK)
         log.reader.close()

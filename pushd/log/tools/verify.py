@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pushd.log import walcheck
+from pushd.log.lock import read_holder
+from pushd.log.store import DATABASE
 from pushd.log.tools import checks, content, marker
 from pushd.log.tools.copying import Progress
 from pushd.log.tools.form import number
@@ -71,6 +74,7 @@ def verify_source(source: Source, progress: Progress, *, quick: bool = False) ->
     try:
         # SQLite does not tell how far it is, and this may take minutes.
         progress("pages checked", 0, number(connection, "PRAGMA page_count"))
+        _check_wal(source, report)
         checks.of_sqlite(connection, report.say, quick=quick)
         if form.applied:
             _check(source, report, progress)
@@ -78,6 +82,13 @@ def verify_source(source: Source, progress: Progress, *, quick: bool = False) ->
         # Damaged so much that it cannot be read on.
         report.say(explained(source.path, error).detail)
     return report
+
+
+def _check_wal(source: Source, report: Report) -> None:
+    directory = source.path if source.path.is_dir() else source.path.parent
+    wal = directory / f"{DATABASE}-wal"
+    if source.kind is Kind.STOPPED and walcheck.is_gone(wal, read_holder(directory)):
+        report.say(f"{wal} is gone: the last server was killed, and wrote its newest commits there")
 
 
 def _check(source: Source, report: Report, progress: Progress) -> None:
