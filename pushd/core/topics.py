@@ -193,8 +193,8 @@ class Pass:
 # one busy channel takes about half of a loop that is otherwise idle.
 COST_FACTOR = 8.0
 # On a loop that is full, hints come more seldom and pulls get larger: less work for the same
-# messages, which leaves room for publishes. From half full on, up to half as often.
-BUSY_FROM, BUSY_FULL, BUSY_FACTOR = 0.5, 0.9, 2.0
+# messages, which leaves room for publishes. From half full on, down to a quarter as often.
+BUSY_FROM, BUSY_FULL, BUSY_FACTOR = 0.5, 0.9, 4.0
 BURST_S = 1.0  # of a channel's share that may be used ahead
 
 
