@@ -22,7 +22,7 @@ from pushd.log.tools.compact import compact
 from pushd.log.tools.restore import adopt, restore
 from pushd.log.tools.verify import verify
 from pushd.log.walcheck import look
-from tests.log.support import OPTIONS, open_and_close, shut
+from tests.log.support import OPTIONS, open_and_close, opened, shut
 from tests.log.vaults import nothing, rows
 
 PAGE = 4096
@@ -211,3 +211,20 @@ def test_a_directory_that_is_begun_anew_lacks_no_wal(tmp_path: Path) -> None:
         if path.name != LOCK:
             path.unlink()
     open_and_close(tmp_path)
+
+
+async def test_killed_at_its_very_end_a_server_lacks_no_wal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end is noted before the file goes."""
+    seen = []
+
+    def close(store: Store) -> None:
+        seen.append((tmp_path / LOCK).read_bytes())
+        really_close(store)
+
+    really_close = Store.close
+    monkeypatch.setattr(Store, "close", close)
+    async with opened(tmp_path):
+        assert (tmp_path / LOCK).read_bytes()
+    assert seen == [b""]
