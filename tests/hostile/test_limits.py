@@ -261,6 +261,8 @@ async def test_frames_that_were_answered_are_not_under_way(server: Server) -> No
     async with session(server) as socket:
         for _ in range(100):
             await ask(socket, "subscribe", channels={"news": "0"})
+        for _ in range(2):
+            assert (await ask(socket, "ping"))["type"] == "pong"
 
 
 def _of(server: Server, user: str) -> Session:
