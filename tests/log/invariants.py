@@ -38,7 +38,9 @@ BROKEN = {
     "a life is half deleted": """
         SELECT name FROM channels WHERE (epoch IS NULL) != (log_id IS NULL)
         OR (epoch IS NULL) != (deleted_at IS NOT NULL)""",
-    "a window that cannot be": "SELECT name FROM channels WHERE first < 1 OR first > head + 1",
+    "a window that cannot be": """
+        SELECT name FROM channels WHERE first < 1 OR first > head + 1
+        OR (epoch IS NULL AND (head, first) != (0, 1))""",
     "an id was not given out": """
         SELECT id, log_id FROM channels, meta WHERE key = 'last_id'
         AND (id > CAST(value AS INTEGER) OR log_id > CAST(value AS INTEGER))""",
