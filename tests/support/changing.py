@@ -89,7 +89,8 @@ class Truth:
         self.counts[reset["code"]] += 1
         assert reset["resume"] == f"{reset['epoch']}.{reset['first'] - 1}"
         if reset["code"] == "epoch_changed":
-            assert epoch not in ("none", reset["epoch"])
+            # none.0 is bound to the life that it meets, which may end before the answer is made.
+            assert epoch != reset["epoch"]
         else:
             assert reset["code"] == "expired"
             assert epoch in ("none", reset["epoch"])
