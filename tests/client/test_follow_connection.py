@@ -9,7 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from pushd.auth import mint_token
+from pushd.client.credential import Credential
 from pushd.client.events import Status
+from pushd.client.ladder import TransportKind
 from pushd.client.problems import Kicked
 from pushd.errors import Forbidden, PushdError, TokenExpired, Unauthorized
 from tests.client.fakes import FakeLink, FakeServer, data, following, take
@@ -56,6 +59,32 @@ async def test_pongs_keep_the_session(autojump_clock: MockClock, server: FakeSer
     assert len(pings) >= 7
     assert 12.5 <= pings[0] < 25, "not all at once after a restart"
     assert all(abs(b - a - 25) < 0.001 for a, b in pairwise(pings))
+
+
+@pytest.mark.parametrize("kind", ["websocket", "sse"])
+async def test_another_token_comes_before_the_first_expires(
+    autojump_clock: MockClock, server: FakeServer, kind: TransportKind
+) -> None:
+    """In a frame where there are any, else with another session."""
+    made: list[str] = []
+
+    async def token() -> str:
+        made.append(mint_token("s" * 40, f"u{len(made)}", ttl_s=30, now=trio.current_time()))
+        return made[-1]
+
+    server.broken = {}
+    server.credential = Credential(token, now=trio.current_time)
+    async with following(server, {"a": "0"}, transports=(kind,)) as events:
+        with trio.move_on_after(29):
+            while True:
+                await anext(events)
+    assert len(made) == 2
+    refreshed = [frame for _, frame in server.links[0].sent if frame["type"] == "refresh"]
+    if kind == "websocket":
+        assert refreshed == [{"type": "refresh", "token": made[1]}]
+        assert len(server.attempts) == 1
+    else:
+        assert [second for second, *_ in server.attempts[1:]] == [pytest.approx(24, abs=2)]
 
 
 @pytest.mark.parametrize("answered", [0, 2])

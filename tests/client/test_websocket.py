@@ -62,15 +62,56 @@ async def test_a_close_brings_code_and_reason(code: int) -> None:
     assert (lost.value.code, lost.value.reason) == (code, "because")
 
 
+async def lost_at(url: str) -> LinkLost:
+    """Why there is no link."""
+    with pytest.raises(LinkLost) as lost:
+        async with open_link(websocket_url(url, ["a"], None), {}):
+            raise AssertionError("linked")
+    return lost.value
+
+
+@pytest.mark.parametrize(
+    ("status", "blocked"),
+    [*((at, True) for at in (400, 403, 404, 426, 500, 502)), (401, False), (429, False)],
+)
+async def test_a_refused_handshake_may_be_that_of_a_proxy(status: int, blocked: bool) -> None:
+    """Then another transport may get through; it does no good where the server itself refuses."""
+
+    async def handler(request: WebSocketRequest) -> None:
+        await request.reject(status)
+
+    async with serving(handler) as url:
+        lost = await lost_at(url)
+    assert str(status) in lost.reason
+    assert (lost.blocked, lost.code) == (blocked, 4001 if status == 401 else None)
+
+
 async def test_a_refused_handshake_tells_status_and_delay() -> None:
     async def handler(request: WebSocketRequest) -> None:
         await request.reject(503, extra_headers=[(b"Retry-After", b"9")], body=b"full")
 
     async with serving(handler) as url:
-        with pytest.raises(LinkLost, match="503") as lost:
-            async with open_link(websocket_url(url, ["a"], None), {}):
-                raise AssertionError("connected")
-    assert lost.value.retry_after_s == 9
+        lost = await lost_at(url)
+    assert "503" in lost.reason
+    assert (lost.retry_after_s, lost.blocked) == (9, False)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_no_answer_to_the_handshake_may_be_that_of_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    monkeypatch.setattr("pushd.client.websocket._CONNECT_S", 1.0)
+
+    async def handler(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        if silent:
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, handler, 0, host="127.0.0.1"))
+        lost = await lost_at(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}")
+        nursery.cancel_scope.cancel()
+    assert lost.blocked, lost
 
 
 async def test_another_subprotocol_is_no_link() -> None:
@@ -88,9 +129,9 @@ async def test_another_subprotocol_is_no_link() -> None:
 async def test_nobody_listening_is_a_lost_link() -> None:
     async with serving(_never) as url:
         pass
-    with pytest.raises(LinkLost, match="no connection"):
-        async with open_link(websocket_url(url, ["a"], None), {}):
-            raise AssertionError("linked")
+    lost = await lost_at(url)
+    assert "no connection" in lost.reason
+    assert not lost.blocked, "nor is there anybody for another transport"
 
 
 async def _never(request: WebSocketRequest) -> None:

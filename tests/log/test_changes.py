@@ -112,6 +112,7 @@ async def test_a_deleted_channel_begins_a_later_life(tmp_path: Path, restart: bo
         await swept(log)
         assert on_disk(tmp_path, "news") == [1]
         assert on_disk(tmp_path) == [("news", 1)]
+        check(tmp_path)
 
 
 async def begins_anew(log: Log, old_epoch: str) -> None:
