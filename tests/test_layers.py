@@ -55,7 +55,7 @@ ONLY_KNOWN_BY: dict[str, frozenset[str]] = {
     "httpx": frozenset({"client"}),
     "jwt": frozenset({"keysets"}),
     "cryptography": frozenset({"keysets"}),
-    "h11": frozenset({"fetch"}),
+    "h11": frozenset({"fetch", "client"}),
     "prometheus_client": frozenset({"metrics"}),
     "click": frozenset({"cli"}),
     "rich": frozenset({"cli"}),

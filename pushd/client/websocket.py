@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
+import h11
 import trio
 import trio_websocket
 from wsproto.utilities import ProtocolError
@@ -156,8 +157,10 @@ def _only_lost() -> Iterator[None]:
         trio_websocket.ConnectionClosed,
         trio.BrokenResourceError,
         trio.ClosedResourceError,
-        # Escapes from the library when the peer dies or closes at the wrong moment.
+        # Escape from the library when the peer dies or closes at the wrong moment, or answers the
+        # handshake with what is none: then it tries to refuse that, which no client can.
         ProtocolError,
+        h11.ProtocolError,
     ):
         raise LinkLost("the connection broke", blocked=True) from None
 

@@ -96,16 +96,19 @@ async def test_a_refused_handshake_tells_status_and_delay() -> None:
     assert (lost.retry_after_s, lost.blocked) == (9, False)
 
 
-@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize(
+    "said", [None, b"", b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 101 Switching Protocols\r\n\r\n"]
+)
 async def test_no_answer_to_the_handshake_may_be_that_of_a_proxy(
-    monkeypatch: pytest.MonkeyPatch, silent: bool
+    monkeypatch: pytest.MonkeyPatch, said: bytes | None
 ) -> None:
     monkeypatch.setattr("pushd.client.websocket._CONNECT_S", 1.0)
 
     async def handler(stream: trio.SocketStream) -> None:
         await stream.receive_some()
-        if silent:
+        if said is None:
             await trio.sleep_forever()
+        await stream.send_all(said)
 
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, handler, 0, host="127.0.0.1"))
