@@ -59,15 +59,24 @@ class Reading:
         max_bytes: int,
         done: Callable[[list[bytes] | PushdError], None],
     ) -> None:
-        """The newest of messages ``after + 1`` to ``upto``, as many as fit; else as above."""
-        self._read_of(head, after, ReadBack(head.log_id, head.epoch, after, upto, max_bytes, done))
+        """The newest of messages ``after + 1`` to ``upto``, as many as fit; else as above.
 
-    def _read_of(self, head: Head, after: int, job: ReadMessages | ReadBack) -> None:
-        """Its answer is worthless when the channel was changed while it was under way."""
+        Those that a trim removed meanwhile may be among them: what is left is as good as before,
+        so that a channel that is trimmed without end can be read.
+        """
+        job = ReadBack(head.log_id, head.epoch, after, upto, max_bytes, done)
+        self._read_of(head, None, job)
+
+    def _read_of(self, head: Head, after: int | None, job: ReadMessages | ReadBack) -> None:
+        """Its answer is worthless when the channel was changed while it was under way.
+
+        ``after``: where a trim changes it as well.
+        """
         done, redactions = job.done, head.redactions
 
         def guarded(answer: list[bytes] | PushdError) -> None:
-            current = self.heads.get(head.channel) is head and after >= head.first - 1
+            current = self.heads.get(head.channel) is head
+            current = current and (after is None or after >= head.first - 1)
             if isinstance(answer, list) and not (current and head.redactions == redactions):
                 answer = MissingMessages(f"Channel {head.channel!r} was changed meanwhile.")
             done(answer)

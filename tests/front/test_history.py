@@ -273,6 +273,18 @@ async def test_a_channel_that_changes_without_end_is_not_read_without_end(
         assert seqs(await page(server, before=9, limit=2)) == [7, 8], "others go on"
 
 
+async def test_a_trim_meanwhile_costs_no_second_read(tmp_path: Path) -> None:
+    """Else a channel that is trimmed without end could not be read."""
+    async with running_server(tmp_path) as server:
+        await filled(server, 10)
+        head = server.hub.log.heads["news"]
+        read: list[Any] = []
+        server.hub.log.read_back(head, 0, 10, 1 << 20, read.append)
+        head.first = 8  # as the loop learns of a trim before it learns of what was read
+        await until(lambda: bool(read))
+        assert isinstance(read[0], list), read[0]
+
+
 async def test_pages_while_the_channel_changes(tmp_path: Path) -> None:
     """Every page is an exact slice, or nothing that was removed comes back.
 
