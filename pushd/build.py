@@ -18,6 +18,7 @@ from pushd.core.wheel import Expiring, TimingWheel
 from pushd.enforcer import Enforcer
 from pushd.errors import BadSetting
 from pushd.fanout import Fanout, FanoutOptions
+from pushd.happenings import Happenings
 from pushd.hub import Hub
 from pushd.inboxes import Inboxes
 from pushd.kept import Kept
@@ -136,6 +137,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     pulls = Pulls(
         log, places, tails, fanout, wheel, responses, counters, settings.max_pull_bytes, shares
     )
+    happenings = Happenings()
     sessions = Sessions(
         log,
         places,
@@ -147,6 +149,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         counters,
         shares,
         settings.max_channels_per_session,
+        happenings,
     )
     return Hub(
         settings=settings,
@@ -166,6 +169,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         pulls=pulls,
         publisher=Publisher(log, namespaces, settings.max_body, settings.max_targets, begun),
         sessions=sessions,
+        happenings=happenings,
         responses=responses,
         counters=counters,
         enforcer=Enforcer(standing, sessions, pulls),

@@ -20,6 +20,7 @@ from pushd.core.wheel import Expiring, TimingWheel
 from pushd.enforcer import Enforcer
 from pushd.errors import Overloaded
 from pushd.fanout import Fanout
+from pushd.happenings import Happenings
 from pushd.inboxes import Inboxes
 from pushd.keysource import Sources
 from pushd.limits import jittered
@@ -58,6 +59,7 @@ class Hub:
     pulls: Pulls
     publisher: Publisher
     sessions: Sessions
+    happenings: Happenings
     responses: Responses
     counters: Counters
     enforcer: Enforcer

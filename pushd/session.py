@@ -24,6 +24,8 @@ class Session(Expiring):
         "address",
         "closing",
         "device",
+        "end_code",
+        "end_reason",
         "greeted",
         "id",
         "identity",
@@ -39,6 +41,9 @@ class Session(Expiring):
         super().__init__()
         self.greeted = False  # hello comes before all else
         self.closing = False  # from its bye on
+        # As a close code and in words; of a connection that breaks there is no more to say.
+        self.end_code = 1006
+        self.end_reason = "lost"
         self.id = secrets.token_urlsafe(12)
         self.identity = identity
         self.user = identity.user
@@ -58,6 +63,11 @@ class Session(Expiring):
     def expire(self) -> None:
         """The wheel found the deadline passed: heartbeat missed or token run out."""
         raise NotImplementedError
+
+    def ends(self, code: int, reason: str) -> None:
+        """Why it ends: what was said first."""
+        if self.end_code == 1006:
+            self.end_code, self.end_reason = code, reason
 
     def bye(
         self, code: int, reason: str, retry_after_ms: int = 0, *, reconnect: bool | None = None

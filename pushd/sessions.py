@@ -18,6 +18,7 @@ from pushd.core.pulling import UNWRITTEN, Position
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.errors import BadRequest, PushdError, TooLarge
 from pushd.fanout import Fanout
+from pushd.happenings import Happenings, SessionClosed, SessionOpened
 from pushd.inboxes import Inboxes
 from pushd.limits import Shares
 from pushd.log import Log, Marks
@@ -46,6 +47,7 @@ class Sessions:
         counters: Counters,
         shares: Shares,
         max_channels: int,
+        happenings: Happenings | None = None,
     ) -> None:
         self.inboxes = inboxes
         self._notices = notices
@@ -59,6 +61,7 @@ class Sessions:
         self._wheel = wheel
         self._shares = shares
         self._max_channels = max_channels
+        self._happenings = happenings or Happenings()
 
     def open(self, session: Session) -> None:
         """Register. Raises Overloaded beyond the number of sessions that one user may have, and
@@ -68,6 +71,7 @@ class Sessions:
             self._shares.enter(session.user)
             self.by_user.setdefault(session.user, {})[session.id] = session
         self.by_id[session.id] = session
+        self._happenings.tell(SessionOpened(session))
 
     def close(self, session: Session) -> None:
         """Forget this very session; a newer one of the same user stays. Safe to call twice."""
@@ -76,13 +80,15 @@ class Sessions:
             self._fanout.unsubscribe(subscription)
         session.subscriptions.clear()
         session.pending.clear()
-        if self.by_id.pop(session.id, None) is None or session.user is None:
+        if self.by_id.pop(session.id, None) is None:
             return
-        self._shares.leave(session.user)
-        of_user = self.by_user[session.user]
-        del of_user[session.id]
-        if not of_user:
-            del self.by_user[session.user]
+        if session.user is not None:
+            self._shares.leave(session.user)
+            of_user = self.by_user[session.user]
+            del of_user[session.id]
+            if not of_user:
+                del self.by_user[session.user]
+        self._happenings.tell(SessionClosed(session))
 
     def is_online(self, user: str) -> bool:
         """Whether the user has a session on this node."""

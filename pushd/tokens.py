@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from pushd.core.jsoncheck import check_unique_keys, strict_decode
 from pushd.core.names import check_device, check_user
-from pushd.core.permissions import Identity, check_pattern
+from pushd.core.permissions import Identity, check_attributes, check_pattern
 from pushd.core.positions import MAX_SEQ
 from pushd.errors import BadRequest, BadSetting, NotReady, TokenExpired, Unauthorized
 from pushd.keysets import JwtKey, ReadyKey
@@ -58,6 +58,7 @@ class _Header(msgspec.Struct):
 class _Grants(msgspec.Struct):
     subscribe: list[str] = []
     publish: list[str] = []
+    attributes: dict[str, Any] = {}
 
 
 class _Claims(msgspec.Struct):
@@ -157,6 +158,7 @@ def mint_token(
     publish: Sequence[str] = (),
     ttl_s: float = 3600,
     now: float | None = None,
+    attributes: Mapping[str, Any] | None = None,
 ) -> str:
     """An HS256 token for ``user``, good for ``ttl_s`` seconds from ``now`` (Unix; the clock).
 
@@ -168,9 +170,13 @@ def mint_token(
     if device is not None:
         claims["device"] = check_device(device)
     grants = {"subscribe": subscribe, "publish": publish}
-    patterns = {name: [check_pattern(p) for p in given] for name, given in grants.items() if given}
-    if patterns:
-        claims["pushd"] = patterns
+    own: dict[str, Any] = {
+        name: [check_pattern(p) for p in given] for name, given in grants.items() if given
+    }
+    if attributes:
+        own["attributes"] = check_attributes(attributes)
+    if own:
+        claims["pushd"] = own
     header = {"alg": "HS256", "typ": "JWT"}
     signed = b".".join(_to_base64(msgspec.json.encode(part)) for part in (header, claims))
     ready = ReadyKey(JwtKey("HS256", secret))
@@ -209,6 +215,7 @@ def _identity_of(payload: bytes, ready: ReadyKey, now: float) -> Identity:
         subscribe=tuple(check_pattern(pattern) for pattern in grants.subscribe),
         publish=tuple(check_pattern(pattern) for pattern in grants.publish),
         jti=claims.jti,
+        attributes=check_attributes(grants.attributes),
         iat=claims.iat,
         key=ready.fingerprint,
     )

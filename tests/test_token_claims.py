@@ -130,6 +130,8 @@ def test_bad_claims_as_text(claims: str, reason: str) -> None:
         ({"pushd": {"publish": ["a*b"]}}, "'*'"),
         ({"pushd": {"publish": ["$control"]}}, "internal"),
         ({"pushd": {"subscribe": [""]}}, "empty"),
+        ({"pushd": {"attributes": "Alice"}}, "attributes"),
+        ({"pushd": {"attributes": {"name": "x" * 1020}}}, "1024 bytes"),
     ],
     ids=lambda value: ascii(value)[:40],
 )
@@ -137,6 +139,11 @@ def test_bad_claims(more: dict[str, Any], reason: str) -> None:
     refused = refusal(sign(CLAIMS | more))
     assert type(refused) is Unauthorized
     assert reason in refused.detail
+
+
+def test_attributes_of_the_largest_size() -> None:
+    attributes = {"name": "x" * 1013}
+    assert accept(sign(CLAIMS | {"pushd": {"attributes": attributes}})).attributes == attributes
 
 
 @pytest.mark.parametrize("nbf", [0, int(NOW), NOW - 0.5, int(NOW) + 5])

@@ -6,8 +6,11 @@ careless ``*`` in a token opens no inbox.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
 
 from pushd.core.names import (
     MAX_CHANNEL_BYTES,
@@ -23,6 +26,8 @@ from pushd.errors import BadRequest
 
 PUBLISH, READ, ADMIN = "publish", "read", "admin"
 SCOPES = frozenset({PUBLISH, READ, ADMIN})
+NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
+MAX_ATTRIBUTES_BYTES: Final = 1024
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,6 +38,7 @@ class Identity:
     patterns: every channel), else ``subscribe``, ``publish`` and ``groups`` (group ids without
     ``group:``). ``expires``: Unix seconds, None for never. ``device``: pinned by the token.
     ``iat``: when the token was issued, Unix seconds. ``key``: fingerprint of what vouched for it.
+    ``attributes``: what others may know of the user, as the application says.
     """
 
     user: str | None
@@ -46,6 +52,7 @@ class Identity:
     key_name: str | None = None
     groups: frozenset[str] = frozenset()
     iat: float | None = field(default=None, compare=False)
+    attributes: Mapping[str, Any] = field(default_factory=lambda: NO_ATTRIBUTES, compare=False)
     key: str = field(default="", compare=False, repr=False)
 
     @property
@@ -115,6 +122,14 @@ def check_pattern(pattern: str) -> str:
     if pattern != "*":
         check_characters(pattern[:-1], "pattern before its final '*'", MAX_CHANNEL_BYTES)
     return pattern
+
+
+def check_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return them if they are small: presence repeats them to everybody. Raises BadRequest."""
+    size = len(msgspec.json.encode(attributes))
+    if size > MAX_ATTRIBUTES_BYTES:
+        raise BadRequest(f"Attributes may have {MAX_ATTRIBUTES_BYTES} bytes; these have {size}.")
+    return attributes
 
 
 def _within_limit(identity: Identity, channel: str, kind: Kind) -> bool:

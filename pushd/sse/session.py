@@ -170,6 +170,7 @@ class EventSession(LiveSession):
         if self.closing or self.ended:
             return
         self.closing = True
+        self.ends(code, reason)
         self.forget()
         # An EventSource comes again in any case: at least then when it should.
         retry_ms = retry_after_ms or None
@@ -178,5 +179,6 @@ class EventSession(LiveSession):
         self._connection.end_stream(LAST_CHUNK if self._chunked else b"")
 
     def cancel(self) -> None:
-        """The connection is over."""
+        """The connection is over: that is how a stream is left."""
+        self.ends(1000, "left")
         self.forget()

@@ -182,6 +182,7 @@ class WebSocketSession(LiveSession):
         self.out.write(bye_frame(code, reason, retry_after_ms, reconnect))
         self.out.cork()  # no hint after the bye
         self.closing = True
+        self.ends(code, reason)
         self._nursery.start_soon(self._close, code, reason)
 
     async def _close(self, code: int, reason: str) -> None:
@@ -203,7 +204,8 @@ async def serve_session(session: WebSocketSession, channels: list[str]) -> None:
             await trio.sleep(CLOSE_S)
             return
         await session.receive()
-    except ConnectionClosed:
-        pass
+    except ConnectionClosed as closed:
+        if closed.reason is not None and closed.reason.code != 1006:
+            session.ends(closed.reason.code, "left")
     finally:
         session.forget()
