@@ -64,6 +64,9 @@ class Counters:
     connections_refused: int = _count("Connections refused because a limit was reached.")
     shed: int = _count("Connections and sessions refused because the event loop was late.")
     heartbeats_missed: int = _count("Sessions closed because their heartbeat stopped.")
+    outbound_requests: int = _count("Requests sent to the application, each attempt counted.")
+    outbound_failures: int = _count("Requests to the application that had no usable answer.")
+    circuits_opened: int = _count("Times that an application was given up on for a while.")
     errors: Counter[str] = field(default_factory=Counter)  # by stable code, see errors.py
 
     def acked(self, stored: Sequence[Stored]) -> None:

@@ -21,6 +21,7 @@ from pushd import keysource
 from pushd.errors import BadSetting
 from pushd.keysets import MAX_JWKS_BYTES
 from pushd.keysource import Place, RefreshedKeys, Sources, load_all
+from pushd.outbound import wire
 from tests.support.jwks import ISS, Provider, key_set, ok, provider
 
 ALGS = frozenset({"EdDSA"})
@@ -152,7 +153,7 @@ async def test_the_certificate_is_checked(
     context = certificate(tmp_path, name)
     if trusted:
         known = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
-        monkeypatch.setattr(fetching, "_context", lambda: known)
+        monkeypatch.setattr(wire, "_context", lambda: known)
     async with provider(context) as host:
         url = f"https://localhost:{host.port}/jwks.json"
         if fine:

@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
     | frozenset({"busy", "fanout", "notices", "session", "happenings"})
     | frozenset({"places"})
-    | frozenset({"tokens", "keysets", "fetch", "keysource", "revocations"}),
+    | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "auth"})
     | frozenset({"enforcer"}),
     frozenset({"hub"}),
@@ -55,7 +55,7 @@ ONLY_KNOWN_BY: dict[str, frozenset[str]] = {
     "httpx": frozenset({"client"}),
     "jwt": frozenset({"keysets"}),
     "cryptography": frozenset({"keysets"}),
-    "h11": frozenset({"fetch", "client"}),
+    "h11": frozenset({"outbound", "client"}),
     "prometheus_client": frozenset({"metrics"}),
     "click": frozenset({"cli"}),
     "rich": frozenset({"cli"}),
