@@ -31,6 +31,7 @@ from pushd.outgoing import Flusher
 from pushd.places import Places
 from pushd.publish import Publisher
 from pushd.pull import Pulls
+from pushd.rates import Buckets, Rates
 from pushd.revocations import Standing
 from pushd.sessions import Sessions
 from pushd.settings import Settings
@@ -117,6 +118,19 @@ def _make_fanout(settings: Settings, counters: Counters, namespaces: Namespaces)
     return Fanout(options, counters, namespaces)
 
 
+def _make_rates(settings: Settings) -> Rates:
+    def buckets(per_second: int | None, burst: int, whose: str) -> Buckets | None:
+        return None if per_second is None else Buckets(per_second, burst, whose)
+
+    return Rates(
+        buckets(settings.user_messages_per_second, settings.user_message_burst, "one user"),
+        buckets(
+            settings.address_messages_per_second, settings.address_message_burst, "one address"
+        ),
+        settings.trusted_proxies,
+    )
+
+
 def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     """``services``: the nursery that owns what outlives a connection."""
     namespaces = make_rules(settings.retention, settings.namespaces)
@@ -168,6 +182,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         notices=notices,
         pulls=pulls,
         publisher=Publisher(log, namespaces, settings.max_body, settings.max_targets, begun),
+        rates=_make_rates(settings),
         sessions=sessions,
         happenings=happenings,
         responses=responses,

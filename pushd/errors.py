@@ -151,7 +151,7 @@ class HeadTooLarge(PushdError):
 class RateLimited(PushdError):
     code = "rate_limited"
     status = 429
-    cure = "Slow down; come again after Retry-After seconds."
+    cure = "Slow down; come again after Retry-After seconds, with the same id."
 
 
 class Overloaded(PushdError):

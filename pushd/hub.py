@@ -30,6 +30,7 @@ from pushd.notices import Notices
 from pushd.outgoing import Flusher
 from pushd.publish import Publisher
 from pushd.pull import Pulls
+from pushd.rates import Rates
 from pushd.sessions import Sessions
 from pushd.settings import Settings
 from pushd.tails import Tails
@@ -58,6 +59,7 @@ class Hub:
     notices: Notices
     pulls: Pulls
     publisher: Publisher
+    rates: Rates
     sessions: Sessions
     happenings: Happenings
     responses: Responses

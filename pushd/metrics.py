@@ -67,6 +67,7 @@ class Counters:
     outbound_requests: int = _count("Requests sent to the application, each attempt counted.")
     outbound_failures: int = _count("Requests to the application that had no usable answer.")
     circuits_opened: int = _count("Times that an application was given up on for a while.")
+    rates_exceeded: int = _count("Sessions closed because they went on beyond their rate.")
     errors: Counter[str] = field(default_factory=Counter)  # by stable code, see errors.py
 
     def acked(self, stored: Sequence[Stored]) -> None:

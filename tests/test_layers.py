@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"core", "settings", "logs", "metrics", "limits"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
-    | frozenset({"busy", "fanout", "notices", "session", "happenings"})
+    | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates"})
     | frozenset({"places"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "auth"})

@@ -12,7 +12,7 @@ import trio
 from pushd.core.frames import Message, Targets
 from pushd.core.permissions import Identity
 from pushd.core.responses import NDJSON
-from pushd.errors import BadRequest, Overloaded, PushdError, TooLarge
+from pushd.errors import BadRequest, Overloaded, PushdError, RateLimited, TooLarge
 from pushd.front.connection import HttpConnection
 from pushd.front.heavy import HEAVY, hold_body, whose
 from pushd.front.request import Request
@@ -69,6 +69,7 @@ def publish_one(connection: HttpConnection, request: Request, channel: str) -> N
     identity = connection.caller.identify(request)
     hub = connection.hub
     draft = hub.publisher.draft(identity, _message_of(hub, request))
+    hub.rates.take(identity, connection.address)
     hub.publisher.submit(identity, [channel], draft, _Done(connection))
 
 
@@ -106,6 +107,7 @@ def _publish_fanned(connection: HttpConnection, identity: Identity, fanned: Fann
     hub = connection.hub
     channels = hub.publisher.channels_of(fanned.to)
     draft = hub.publisher.draft(identity, fanned.message)
+    hub.rates.take(identity, connection.address, len(channels))
 
     def done(result: list[Stored] | PushdError) -> None:
         if isinstance(result, PushdError):
@@ -185,6 +187,7 @@ async def _publish_lines(connection: HttpConnection, identity: Identity, body: b
     """Parse in slices, so that a large body does not hold up the loop; submit each in order."""
     hub = connection.hub
     lines = _Lines(connection)
+    limited: RateLimited | None = None
     give_up = trio.current_time() + PATIENCE_S
     try:
         for portion in _slices(body):
@@ -192,6 +195,11 @@ async def _publish_lines(connection: HttpConnection, identity: Identity, body: b
             async with hub.turns.of(whose(identity)):
                 for number, line in portion:
                     done = lines.expect(number)
+                    if limited is None:
+                        limited = hub.rates.refusal(identity, connection.address)
+                    if limited is not None:  # and no line passes one that was refused
+                        done(limited)
+                        continue
                     try:
                         parsed = hub.publisher.parse_line(line)
                         batch.append(_line_append(hub, identity, parsed, done))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pushd.core.namespaces import Retention
 from pushd.settings.addresses import Networks
 from pushd.settings.declare import setting
-from pushd.settings.kinds import Count, Duration, Size
+from pushd.settings.kinds import Count, Duration, OrNone, Size
 from pushd.settings.namespaces import RETENTION_AGE, RETENTION_BYTES, RETENTION_MESSAGES
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -90,6 +90,26 @@ class Connections:
     )
     write_timeout: float = setting(
         10.0, Duration(0.05, 5 * MINUTE), "A peer that takes no bytes for so long is closed."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What clients may send"""
+
+    user_messages_per_second: int | None = setting(
+        50,
+        OrNone(Count(1, 1_000_000)),
+        "Messages and calls of one user, beyond the burst; then 429. Services are not limited.",
+    )
+    user_message_burst: int = setting(
+        500, Count(1, 1_000_000), "So many at once, from one user who sent nothing for a while."
+    )
+    address_messages_per_second: int | None = setting(
+        500, OrNone(Count(1, 1_000_000)), "The same of one address (IPv6: one /64 network)."
+    )
+    address_message_burst: int = setting(
+        5000, Count(1, 10_000_000), "The same at once, from all users of one address."
     )
 
 

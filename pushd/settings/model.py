@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from pushd.settings.basics import Access, Basics
 from pushd.settings.declare import Declared, declared
-from pushd.settings.limits import Connections, Fanout, Requests, Sessions, Storage
+from pushd.settings.limits import Connections, Fanout, Rates, Requests, Sessions, Storage
 
-GROUPS: tuple[type, ...] = (Basics, Access, Sessions, Connections, Requests, Storage, Fanout)
+GROUPS: tuple[type, ...] = (
+    *(Basics, Access, Sessions, Connections, Rates, Requests, Storage, Fanout),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Fanout, Storage, Requests, Connections, Sessions, Access, Basics):
+class Settings(Fanout, Storage, Requests, Rates, Connections, Sessions, Access, Basics):
     """Durations are float seconds, sizes int bytes. ``Settings()`` holds all defaults."""
 
     @property

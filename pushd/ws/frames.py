@@ -132,6 +132,7 @@ class FrameHandlers:
             session.hub.access.check_valid(session.identity, time.time())
             channels = publisher.channels_of(asked.to)
             draft = publisher.draft(session.identity, asked.message)
+            session.count(len(channels))
             publisher.submit(session.identity, channels, draft, done)
             session.began()
         except PushdError as error:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pushd.front.connection import HttpConnection
 
 CLOSE_S = 5.0  # for the peer to answer a close, and the least that a bye takes to arrive
+MAX_BEYOND = 100  # messages and calls in a row that are refused for their rate; then 4029
 MAX_UNDER_WAY = 64  # frames of one session that wait for the log: its share, not all there is
 
 log = structlog.get_logger("pushd.ws")
@@ -31,6 +32,7 @@ class WebSocketSession(LiveSession):
 
     transport = "websocket"
     __slots__ = (
+        "_beyond",
         "_handlers",
         "_nursery",
         "_room",
@@ -57,6 +59,7 @@ class WebSocketSession(LiveSession):
         self._nursery = nursery
         self._under_way = 0  # frames that wait for the log
         self._room: trio.Event | None = None
+        self._beyond = 0  # refused in a row, for their rate
         self._handlers = FrameHandlers(self)
 
     # -- life --------------------------------------------------------------------------------
@@ -126,6 +129,18 @@ class WebSocketSession(LiveSession):
         except Exception:
             log.exception("frame failed", session=self.id)
             self.deny(PushdError("The server failed to handle this frame."))
+
+    def count(self, messages: int = 1) -> None:
+        """Messages or calls of this client. Raises RateLimited; who goes on and on is closed."""
+        refusal = self.hub.rates.refusal(self.identity, self.address, messages)
+        if refusal is None:
+            self._beyond = 0
+            return
+        self._beyond += 1
+        if self._beyond > MAX_BEYOND:
+            self.hub.counters.rates_exceeded += 1
+            self.bye(4029, "rate_limited", (refusal.retry_after or 1) * 1000)
+        raise refusal
 
     def deny(self, error: PushdError, id_: str | None = None) -> None:
         """Answer with an error frame; ``id_`` of the frame that is refused."""
