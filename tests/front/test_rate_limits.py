@@ -13,7 +13,7 @@ import trio
 import pushd.testing
 from pushd.client import RetryPolicy
 from pushd.rates import Rates
-from tests.support.app import KEY, Server, Socket, running_server
+from tests.support.app import KEY, Server, Socket, running_server, until
 from tests.support.http import Answer
 from tests.support.sessions import session
 from tests.support.websocket import Closed
@@ -24,8 +24,10 @@ LIMITS: dict[str, Any] = {"user_messages_per_second": 2, "user_message_burst": 5
 class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
+        self.step = 0.0
 
     def __call__(self) -> float:
+        self.now += self.step
         return self.now
 
 
@@ -143,6 +145,15 @@ async def test_no_line_passes_one_that_was_refused(server: Server) -> None:
     assert await stored(server) == list(range(12))
 
 
+async def test_nor_when_there_is_room_again_before_the_body_ends(server: Server) -> None:
+    clock = stop_clock(server)
+    clock.step = 0.4  # from line to line, so that a told second is over after three
+    results = await lines(server, range(40), writer(server))
+    stored_ones = [number for number, result in enumerate(results) if "seq" in result]
+    assert 5 <= len(stored_ones) < 40
+    assert stored_ones == list(range(len(stored_ones)))
+
+
 async def test_frames(server: Server) -> None:
     """Of frames sent one behind the other none slips in before one that was refused."""
     clock = stop_clock(server)
@@ -205,6 +216,7 @@ async def test_who_goes_on_and_on_is_closed(
         }
         assert closed.code == 4029
     assert server.hub.counters.rates_exceeded == 1
+    await until(lambda: server.hub.log.heads["chat"].seq == 7)  # its answer was too late for it
     assert await stored(server) == list(range(7))
 
 
