@@ -25,6 +25,7 @@ from pushd.kept import Kept
 from pushd.keysource import Place, RefreshedKeys, Sources, read_file
 from pushd.limits import Quota, Shares
 from pushd.log import Log, LogOptions
+from pushd.marking import Marking
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
@@ -159,8 +160,6 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         access,
         wheel,
         inboxes,
-        notices,
-        counters,
         shares,
         settings.max_channels_per_session,
         happenings,
@@ -184,6 +183,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         publisher=Publisher(log, namespaces, settings.max_body, settings.max_targets, begun),
         rates=_make_rates(settings),
         sessions=sessions,
+        marking=Marking(log, places, access, sessions, notices, counters),
         happenings=happenings,
         responses=responses,
         counters=counters,

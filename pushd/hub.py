@@ -25,6 +25,7 @@ from pushd.inboxes import Inboxes
 from pushd.keysource import Sources
 from pushd.limits import jittered
 from pushd.log import Advance, Change, Head, Log
+from pushd.marking import Marking
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
@@ -61,6 +62,7 @@ class Hub:
     publisher: Publisher
     rates: Rates
     sessions: Sessions
+    marking: Marking
     happenings: Happenings
     responses: Responses
     counters: Counters

@@ -18,7 +18,7 @@ from pushd.errors import PushdError, TooLarge
 from pushd.hub import Hub
 from pushd.log import Marks
 from pushd.outgoing import Outgoing
-from pushd.sessions import Session
+from pushd.sessions import NO_MARKS, Session
 
 log = structlog.get_logger("pushd.sessions")
 
@@ -58,6 +58,8 @@ class LiveSession(Session):
                 return
             try:
                 if not self.closing and not self.ended:
+                    if self.user is not None and marks.get("all", NO_MARKS).since is None:
+                        hub.log.record_seen(self.user)
                     # An inbox may have come into being meanwhile; it has no marks yet.
                     own = hub.sessions.own_channels(self.user)
                     new = [name for name in own if name not in known]

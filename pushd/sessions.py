@@ -12,18 +12,16 @@ from typing import Any
 
 from pushd.access import Access
 from pushd.core.names import check_channel
-from pushd.core.permissions import Identity
-from pushd.core.positions import START, Cursor, parse_cursor
+from pushd.core.positions import parse_cursor
 from pushd.core.pulling import UNWRITTEN, Position
+from pushd.core.unread import unread
 from pushd.core.wheel import Expiring, TimingWheel
-from pushd.errors import BadRequest, PushdError, TooLarge
+from pushd.errors import PushdError, TooLarge
 from pushd.fanout import Fanout
 from pushd.happenings import Happenings, SessionClosed, SessionOpened
 from pushd.inboxes import Inboxes
 from pushd.limits import Shares
 from pushd.log import Log, Marks
-from pushd.metrics import Counters
-from pushd.notices import Notices
 from pushd.places import Places
 from pushd.session import Session
 
@@ -43,15 +41,11 @@ class Sessions:
         access: Access,
         wheel: TimingWheel[Expiring],
         inboxes: Inboxes,
-        notices: Notices,
-        counters: Counters,
         shares: Shares,
         max_channels: int,
         happenings: Happenings | None = None,
     ) -> None:
         self.inboxes = inboxes
-        self._notices = notices
-        self._counters = counters
         self.by_id: dict[str, Session] = {}
         self.by_user: dict[str, dict[str, Session]] = {}
         self._log = log
@@ -146,26 +140,22 @@ class Sessions:
             at = self._places.of(channel)
             if at is not UNWRITTEN:
                 subscription.sent = (at.epoch, at.seq)
-            heads[channel] = self._head_json(
-                channel, at, marks.get(channel, NO_MARKS), cursors.get(channel)
-            )
+            known = marks.get(channel, NO_MARKS)
+            entry = heads[channel] = head_json(at, known)
+            if session.user is not None:
+                entry["unread"] = unread(channel, at, known.read, known.since)
+            if channel in cursors:
+                entry.update(self._compared(channel, cursors[channel], at))
         return heads
 
-    def _head_json(
-        self, channel: str, at: Position, marks: Marks, cursor: str | None
-    ) -> dict[str, Any]:
-        entry: dict[str, Any] = {
-            **at.as_dict(),
-            "delivered": None if marks.delivered is None else str(marks.delivered),
-            "read": None if marks.read is None else str(marks.read),
-        }
-        if cursor is not None:
-            try:
-                self._places.after(channel, parse_cursor(cursor), at)
-            except PushdError as error:
-                key = "reset" if error.status == 410 else "error"
-                entry[key] = {"code": error.code, "detail": error.detail, **error.extra}
-        return entry
+    def _compared(self, channel: str, cursor: str, at: Position) -> dict[str, Any]:
+        """What a head says beside of a cursor that is not good."""
+        try:
+            self._places.after(channel, parse_cursor(cursor), at)
+        except PushdError as error:
+            key = "reset" if error.status == 410 else "error"
+            return {key: {"code": error.code, "detail": error.detail, **error.extra}}
+        return {}
 
     def adopt(self, user: str, channel: str) -> None:
         """The user has a new inbox: every live session follows it from now on, and is told."""
@@ -184,67 +174,11 @@ class Sessions:
                 gone.append(channel)
         return gone
 
-    # -- positions -----------------------------------------------------------------------------
 
-    def ack(
-        self, identity: Identity, device: str | None, cursors: dict[str, str], now: float
-    ) -> dict[str, PushdError]:
-        """Record cursors as delivered; what could not be is returned by channel."""
-        refused: dict[str, PushdError] = {}
-        for channel, text in cursors.items():
-            try:
-                cursor = self._checked(identity, channel, text, now)
-            except PushdError as error:
-                refused[channel] = error
-            else:
-                self._counters.acks += 1
-                if identity.user is not None and device is not None and cursor.seq:
-                    self._log.record_delivered(identity.user, device, channel, cursor)
-        return refused
-
-    def read(
-        self,
-        identity: Identity,
-        channel: str,
-        text: str,
-        now: float,
-        device: str | None = None,
-        teller: Session | None = None,
-    ) -> None:
-        """Raise the user's read mark; the user's other sessions and polling devices are told.
-
-        Not of a mark below the one that is recorded: what they know only rises, too.
-        """
-        cursor = self._checked(identity, channel, text, now)
-        user = identity.user
-        if user is None:
-            raise BadRequest("Read marks belong to users; a service has none.")
-        if not cursor.seq:
-            return
-        self._log.record_read(user, channel, cursor)
-
-        def recorded(marks: dict[str, Marks] | PushdError) -> None:
-            if isinstance(marks, PushdError) or marks[channel].read != cursor:
-                return  # what cannot be read now, hello tells later
-            for session in self.of_user(user):
-                if session is not teller and session.greeted:
-                    session.tell("read", channel=channel, cursor=str(cursor))
-            self._notices.read(user, device, channel, str(cursor))
-
-        self._log.load_marks(user, None, [channel], recorded)
-
-    def _checked(self, identity: Identity, channel: str, text: str, now: float) -> Cursor:
-        """A cursor that names a position of the channel as it is.
-
-        Raises Reset, Forbidden, BadRequest, which name the channel.
-        """
-        try:
-            self._access.check_read(identity, check_channel(channel), now)
-            cursor = parse_cursor(text, allow_head=False)
-            if cursor == START:
-                return cursor
-            at = self._places.of(channel)
-            return Cursor(at.epoch, self._places.after(channel, cursor, at))
-        except PushdError as error:
-            error.extra = {"channel": channel, **error.extra}
-            raise
+def head_json(at: Position, marks: Marks) -> dict[str, Any]:
+    """Where a channel is, how far the device has been given it and the user has read it."""
+    return {
+        **at.as_dict(),
+        "delivered": None if marks.delivered is None else str(marks.delivered),
+        "read": None if marks.read is None else str(marks.read),
+    }

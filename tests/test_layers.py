@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates"})
     | frozenset({"places"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
-    frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "auth"})
+    frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "marking", "auth"})
     | frozenset({"enforcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),

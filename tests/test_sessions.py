@@ -21,6 +21,7 @@ from pushd.fanout import Fanout, FanoutOptions
 from pushd.inboxes import Inboxes
 from pushd.limits import Shares
 from pushd.log import Head, Marks
+from pushd.marking import Marking
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.places import Places
@@ -75,17 +76,25 @@ class World:
         self.fanout = Fanout(FanoutOptions(), Counters())
         self.wheel: TimingWheel[Expiring] = TimingWheel(0.25, 0.0)
         self.inboxes = Inboxes()
+        places = Places(self.log, NO_RULES)  # type: ignore[arg-type]
+        access = Access(frozenset({"lobby"}))
         self.sessions = Sessions(
             self.log,  # type: ignore[arg-type]
-            Places(self.log, NO_RULES),  # type: ignore[arg-type]
+            places,
             self.fanout,
-            Access(frozenset({"lobby"})),
+            access,
             self.wheel,
             self.inboxes,
-            Notices(self.wheel, 60.0),
-            Counters(),
             Shares(3, "sessions"),
             max_channels=4,
+        )
+        self.marking = Marking(
+            self.log,  # type: ignore[arg-type]
+            places,
+            access,
+            self.sessions,
+            Notices(self.wheel, 60.0),
+            Counters(),
         )
 
     def head(self, channel: str, seq: int, first: int = 1) -> None:
@@ -194,8 +203,15 @@ async def test_following_tells_the_head_and_then_only_what_is_newer(world: World
     heads = world.sessions.follow(session, ["a", "new"], {}, marks)
     a = {"epoch": EPOCH, "first": 3, "head": 7}
     assert heads == {
-        "a": {**a, "delivered": f"{EPOCH}.5", "read": f"{EPOCH}.4"},
-        "new": {"epoch": "none", "first": 1, "head": 0, "delivered": None, "read": None},
+        "a": {**a, "delivered": f"{EPOCH}.5", "read": f"{EPOCH}.4", "unread": 3},
+        "new": {
+            "epoch": "none",
+            "first": 1,
+            "head": 0,
+            "delivered": None,
+            "read": None,
+            "unread": None,
+        },
     }
     world.head("a", 7)
     await wait_all_tasks_blocked()
@@ -236,16 +252,16 @@ async def test_acks_and_read_marks_are_checked_and_recorded(world: World) -> Non
     world.head("a", 7)
     identity = Identity("alice", subscribe=("a",))
     cursors = {"a": f"{EPOCH}.5", "secret": f"{EPOCH}.1"}
-    refused = world.sessions.ack(identity, "d1", cursors, time.time())
+    refused = world.marking.ack(identity, "d1", cursors, time.time())
     assert [(name, error.code) for name, error in refused.items()] == [("secret", "forbidden")]
-    assert world.sessions.ack(identity, None, {"a": f"{EPOCH}.6"}, time.time()) == {}
-    assert world.sessions.ack(identity, "d1", {"a": "0"}, time.time()) == {}
+    assert world.marking.ack(identity, None, {"a": f"{EPOCH}.6"}, time.time()) == {}
+    assert world.marking.ack(identity, "d1", {"a": "0"}, time.time()) == {}
     assert (
-        world.sessions.ack(Identity(None, scopes=frozenset({"read"})), "d", {"a": f"{EPOCH}.5"}, 0)
+        world.marking.ack(Identity(None, scopes=frozenset({"read"})), "d", {"a": f"{EPOCH}.5"}, 0)
         == {}
     )
-    world.sessions.read(identity, "a", f"{EPOCH}.3", time.time())
-    world.sessions.read(identity, "a", "0", time.time())
+    world.marking.read(identity, "a", f"{EPOCH}.3", time.time())
+    world.marking.read(identity, "a", "0", time.time())
     assert world.log.recorded == [
         ("delivered", "alice", "d1", "a", Cursor(EPOCH, 5)),
         ("read", "alice", "a", Cursor(EPOCH, 3)),

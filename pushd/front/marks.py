@@ -18,7 +18,7 @@ def read(connection: HttpConnection, request: Request, channel: str) -> None:
     body = decode_body(read_decoder, request.body)
     device = device_of(identity, None if body.device is None else check_device(body.device))
     hub = connection.hub
-    hub.sessions.read(identity, channel, body.cursor, time.time(), device)
+    hub.marking.read(identity, channel, body.cursor, time.time(), device)
     connection.respond(hub.responses.make(204, b""))
 
 

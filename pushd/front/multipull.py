@@ -86,6 +86,11 @@ class MultiPull:
         return loaded
 
     def _loaded(self, mine: dict[str, Marks]) -> None:
+        user = self._identity.user
+        if self._body.mine and user is not None and self._device is not None:
+            known = mine.get("all")
+            if known is None or known.since is None:
+                self._hub.log.record_seen(user)
         asked = [(name, self._given(name, text)) for name, text in self._body.cursors.items()]
         asked += [
             (name, self._place(name, delivered_or_first(name, m))) for name, m in mine.items()
@@ -184,7 +189,7 @@ def ack(connection: HttpConnection, request: Request) -> None:
     if len(body.cursors) > hub.settings.max_cursors:
         raise TooLarge(f"At most {hub.settings.max_cursors} cursors at once.")
     device = device_of(identity, check_device(body.device) if body.device is not None else None)
-    refused = hub.sessions.ack(identity, device, body.cursors, time.time())
+    refused = hub.marking.ack(identity, device, body.cursors, time.time())
     for error in refused.values():
         raise error
     connection.respond(hub.responses.make(204, b""))

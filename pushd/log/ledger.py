@@ -39,7 +39,7 @@ _REDACT: Final = "UPDATE messages SET type = ?, data = ? WHERE log_id = ? AND se
 _SHRINK: Final = "UPDATE channels SET bytes = bytes - ? WHERE id = ?"
 _REVOKE: Final = "INSERT OR REPLACE INTO revocations (kind, value, at, until) VALUES (?, ?, ?, ?)"
 _UNREVOKE: Final = "DELETE FROM revocations WHERE kind = ? AND value = ?"
-_OF_USER: Final = ("cursors", "reads", "devices")
+_OF_USER: Final = ("cursors", "reads", "devices", "seen")
 
 
 class Channel(NamedTuple):
@@ -167,7 +167,7 @@ class Ledger:
         return first
 
     def forget_user(self, user: str) -> None:
-        """Cursors, read marks and devices."""
+        """Cursors, read marks, devices, and that the user was ever seen."""
         for table in _OF_USER:
             self._execute(f"DELETE FROM {table} WHERE user = ?", (user,))
 

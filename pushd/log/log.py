@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from pushd.core.namespaces import Retention
-from pushd.core.positions import Cursor
+from pushd.core.positions import START, Cursor
 from pushd.errors import CannotStart, NotReady, Overloaded, PushdError, TooLarge
 from pushd.log.administration import Administration
 from pushd.log.believed import Believed
@@ -18,7 +18,7 @@ from pushd.log.crossing import Outcome, Signal, Work, drained
 from pushd.log.engine import Engine
 from pushd.log.lines import Lines
 from pushd.log.live import Live
-from pushd.log.marks import MarkBuffer
+from pushd.log.marks import SEEN, MarkBuffer
 from pushd.log.reading import Reading, call, fresh
 from pushd.log.requests import (
     Advance,
@@ -107,6 +107,13 @@ class Log(Reading, Administration):
     def record_read(self, user: str, channel: str, cursor: Cursor) -> None:
         """Memory only; on disk within ``write_behind_s``. A mark never falls."""
         self._record(user, None, channel, cursor)
+
+    def record_seen(self, user: str) -> None:
+        """The user is there. The first time says from where on ``all`` is unread, for good."""
+        if self._refusal is None:
+            head = self.heads.get("all")
+            at = START if head is None else Cursor(head.epoch, head.seq)
+            self._marks.record((user, None, SEEN), at)
 
     def _record(self, user: str, device: str | None, channel: str, cursor: Cursor) -> None:
         if self._refusal is not None:

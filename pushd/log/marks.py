@@ -14,6 +14,8 @@ from pushd.core.positions import Cursor
 
 # User, device, channel id. Without a device it is the read mark of the user.
 MarkKey = tuple[str, str | None, int]
+# In place of a channel's id: where ``all`` was when the user was first seen. It never moves.
+SEEN: Final = 0
 # Delivered and read marks, each by channel id.
 Found = tuple[dict[int, Cursor], dict[int, Cursor]]
 
@@ -24,7 +26,10 @@ SLICE: Final = 1_000
 
 
 class MarkBuffer:
-    """Conflated per key; values only rise. ``on_first`` and ``on_many`` wake the writer."""
+    """Conflated per key; values only rise, except that of ``SEEN`` the first one counts.
+
+    ``on_first`` and ``on_many`` wake the writer.
+    """
 
     def __init__(self, on_first: Callable[[], None], on_many: Callable[[], None]) -> None:
         self._on_first = on_first
@@ -40,7 +45,7 @@ class MarkBuffer:
         with self._lock:
             dirty = self._dirty
             old = dirty.get(key)
-            if old is not None and cursor <= old:
+            if old is not None and (cursor <= old or key[2] == SEEN):
                 return
             dirty[key] = cursor
             count = len(dirty)
@@ -120,11 +125,12 @@ def _pick(
 
 
 def newest(*sources: Found) -> Found:
-    """Per channel the highest of what the sources know."""
+    """Per channel the highest of what the sources know; of ``SEEN`` the lowest."""
     merged: Found = ({}, {})
     for source in sources:
         for into, marks in zip(merged, source, strict=True):
             for channel_id, cursor in marks.items():
-                if channel_id not in into or cursor > into[channel_id]:
+                old = into.get(channel_id)
+                if old is None or (cursor < old if channel_id == SEEN else cursor > old):
                     into[channel_id] = cursor
     return merged

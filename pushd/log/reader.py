@@ -17,7 +17,7 @@ from pushd.core.messages import DEFAULT_TYPE, encode_message
 from pushd.core.positions import Cursor
 from pushd.errors import PushdError, StorageBroken
 from pushd.log import failures
-from pushd.log.marks import Found
+from pushd.log.marks import SEEN, Found
 from pushd.log.requests import MissingMessages
 
 _logger = structlog.get_logger("pushd.log")
@@ -41,8 +41,9 @@ _DELIVERED: Final = (
     " AND channel_id IN (SELECT value FROM json_each(?))"
 )
 _READ: Final = (
-    "SELECT channel_id, epoch, seq FROM reads WHERE user = ?"
-    " AND channel_id IN (SELECT value FROM json_each(?))"
+    "SELECT channel_id, epoch, seq FROM reads WHERE user = ?1"
+    " AND channel_id IN (SELECT value FROM json_each(?2))"
+    f" UNION ALL SELECT {SEEN}, epoch, seq FROM seen WHERE user = ?1"
 )
 
 Done = Callable[[Any], None]
@@ -108,7 +109,7 @@ class ReadMessages:
 
 
 class LoadMarks:
-    """The delivered marks of a device (if any) and the read marks of its user."""
+    """The delivered marks of a device (if any) and the read marks of its user, with ``SEEN``."""
 
     __slots__ = ("channel_ids", "device", "done", "user")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -10,7 +11,7 @@ import trio
 
 from pushd.errors import Overloaded, PushdError
 from pushd.log.history import ReadBack
-from pushd.log.marks import Found, MarkBuffer, newest
+from pushd.log.marks import SEEN, Found, MarkBuffer, newest
 from pushd.log.reader import Done, Job, LoadMarks, Reader, ReadMessages
 from pushd.log.requests import Head, LogOptions, Marks, MissingMessages
 
@@ -94,17 +95,19 @@ class Reading:
         """Marks of every channel named, those included that are not on disk yet."""
         wanted = [(name, self.heads.get(name)) for name in channels]
         ids = [head.channel_id for _, head in wanted if head is not None]
-        before = self._marks.unwritten(user, device, ids)
+        unwritten = partial(self._marks.unwritten, user, device, [SEEN, *ids])
+        before = unwritten()
 
         def merge(found: Found | PushdError) -> None:
             if isinstance(found, PushdError):
                 done(found)
                 return
-            delivered, read = newest(found, before, self._marks.unwritten(user, device, ids))
+            delivered, read = newest(found, before, unwritten())
             marks = {}
             for name, head in wanted:
                 key = -1 if head is None else head.channel_id
-                marks[name] = Marks(delivered.get(key), read.get(key))
+                since = read.get(SEEN) if name == "all" else None
+                marks[name] = Marks(delivered.get(key), read.get(key), since)
             done(marks)
 
         self._read(LoadMarks(user, device, ids, merge))

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from pushd.core.positions import Cursor
-from pushd.log.marks import MarkBuffer
+from pushd.log.marks import SEEN, MarkBuffer
 from pushd.log.requests import Head
 
 # Users looked at for one page: those who have not come so far cost as well.
@@ -28,6 +28,7 @@ _OF_CHANNEL: Final = (
     "SELECT user, NULL, epoch, seq FROM reads WHERE channel_id = ?1 AND user > ?2 AND user <= ?3",
 )
 _OF_USER: Final = (
+    f"SELECT {SEEN}, NULL, epoch, seq FROM seen WHERE user = ? LIMIT ?",
     "SELECT channel_id, device, epoch, seq FROM cursors WHERE user = ? LIMIT ?",
     "SELECT channel_id, NULL, epoch, seq FROM reads WHERE user = ? LIMIT ?",
 )
@@ -40,13 +41,17 @@ _Row = tuple[Any, str | None, str, int]
 
 
 class UserMarks:
-    """How far a user has come in a channel: delivered by device, and read."""
+    """How far a user has come in a channel: delivered by device, and read.
 
-    __slots__ = ("delivered", "read")
+    ``since``: as in ``Marks``.
+    """
+
+    __slots__ = ("delivered", "read", "since")
 
     def __init__(self) -> None:
         self.delivered: dict[str, Cursor] = {}
         self.read: Cursor | None = None
+        self.since: Cursor | None = None
 
     def add(self, device: str | None, cursor: Cursor) -> None:
         """``device`` None: a read mark. The highest counts."""
@@ -128,10 +133,14 @@ class ReadUser:
         ]
         for sql in _OF_USER:
             rows += connection.execute(sql, (self.user, MAX_CHANNELS)).fetchall()
-        found = _by_first(rows)
+        since = min((Cursor(*row[2:]) for row in rows if row[0] == SEEN), default=None)
+        found = _by_first(row for row in rows if row[0] != SEEN)
         ids = msgspec.json.encode(list(found)).decode()
         names = connection.execute(_NAMES, (ids,)).fetchall()
-        return {name: found[id_] for id_, name in sorted(names, key=lambda row: row[1])}
+        marks = {name: found[id_] for id_, name in sorted(names, key=lambda row: row[1])}
+        if since is not None:
+            marks.setdefault("all", UserMarks()).since = since
+        return marks
 
 
 def _by_first(rows: Iterable[_Row]) -> dict[Any, UserMarks]:

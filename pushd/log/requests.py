@@ -123,10 +123,14 @@ class Change(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """How far a device has been given, and a user has read, a channel; None: never recorded."""
+    """How far a device has been given, and a user has read, a channel; None: never recorded.
+
+    ``since``: of ``all``, where it was when the user was first seen; None: not seen yet.
+    """
 
     delivered: Cursor | None
     read: Cursor | None
+    since: Cursor | None = None
 
 
 class MissingMessages(PushdError):

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pushd.core.positions import Cursor
 from pushd.log.devices import Devices
 from pushd.log.marks import MarkKey
+from pushd.log.markwrites import write_marks
 
 DATABASE: Final = "pushd.db"
 # Another program (a shell, a backup) may hold the file for a moment; then it is an error.
@@ -58,18 +59,6 @@ EXPIRE_IDS: Final = (
 )
 _SET_LAST: Final = (
     "INSERT OR REPLACE INTO meta (key, value) VALUES ('last_epoch', ?), ('last_id', ?)"
-)
-_RISE: Final = (
-    " DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq, at = excluded.at"
-    " WHERE (excluded.epoch, excluded.seq) > (epoch, seq)"
-)
-_SET_DELIVERED: Final = (
-    "INSERT INTO cursors (user, device, channel_id, epoch, seq, at) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (user, device, channel_id)" + _RISE
-)
-_SET_READ: Final = (
-    "INSERT INTO reads (user, channel_id, epoch, seq, at) VALUES (?, ?, ?, ?, ?)"
-    " ON CONFLICT (user, channel_id)" + _RISE
 )
 
 
@@ -161,7 +150,7 @@ class Store:
         if rows.last is not None:
             self._execute(_SET_LAST, rows.last)
         if rows.marks:
-            self._write_marks(rows.marks, rows.marks_at)
+            write_marks(self._many, self.devices, rows.marks, rows.marks_at)
         expired = 0
         if rows.expire_before is not None:
             # Faster than ids come in, so that it ends; small enough not to be felt.
@@ -169,20 +158,6 @@ class Store:
             expired = self._execute(EXPIRE_IDS, (rows.expire_before, slice_)).rowcount
         self._execute("COMMIT")
         return expired
-
-    def _write_marks(self, marks: list[tuple[MarkKey, Cursor]], at: int) -> None:
-        delivered: list[Any] = []
-        read: list[Any] = []
-        for (user, device, channel_id), (epoch, seq) in marks:
-            if device is None:
-                read.append((user, channel_id, epoch, seq, at))
-            else:
-                delivered.append((user, device, channel_id, epoch, seq, at))
-        if delivered:
-            self._many(_SET_DELIVERED, delivered)
-            self.devices.note({(row[0], row[1]) for row in delivered}, at)
-        if read:
-            self._many(_SET_READ, read)
 
     def rollback(self) -> None:
         """SQLite has often rolled back already when the disk is full; twice is an error."""

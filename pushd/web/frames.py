@@ -13,13 +13,18 @@ from pushd.web.hot import Stored
 
 
 class Head(msgspec.Struct):
-    """Where a channel is. ``reset``: the cursor that was given cannot be gone on from."""
+    """Where a channel is. ``reset``: the cursor that was given cannot be gone on from.
+
+    ``unread`` null: nothing of it was ever marked as read, and it is not the user's own. Services
+    have none.
+    """
 
     epoch: str
     first: int
     head: int
     delivered: str | None
     read: str | None
+    unread: int | None = None
     reset: dict[str, Any] = {}
     error: dict[str, Any] = {}
 

@@ -109,7 +109,7 @@ class DeviceState(msgspec.Struct):
 
 
 class UserChannel(msgspec.Struct):
-    """``unread`` null: no message of it was ever marked as read, and it is no inbox."""
+    """``unread`` null: nothing of it was ever marked as read, and it is not the user's own."""
 
     channel: str
     epoch: str

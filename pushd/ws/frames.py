@@ -99,7 +99,7 @@ class FrameHandlers:
         session = self._session
         if len(asked.cursors) > session.hub.settings.max_cursors:
             raise TooLarge(f"At most {session.hub.settings.max_cursors} cursors at once.")
-        refused = session.hub.sessions.ack(
+        refused = session.hub.marking.ack(
             session.identity, session.device, asked.cursors, time.time()
         )
         for error in refused.values():
@@ -107,7 +107,7 @@ class FrameHandlers:
 
     def _read(self, asked: Read) -> None:
         session = self._session
-        session.hub.sessions.read(
+        session.hub.marking.read(
             session.identity, asked.channel, asked.cursor, time.time(), session.device, session
         )
 

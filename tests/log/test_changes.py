@@ -11,7 +11,7 @@ import pytest
 from pushd.core.positions import Cursor
 from pushd.core.pulling import Position
 from pushd.errors import BadRequest, Conflict, NotFound, NotReady, Overloaded
-from pushd.log import Append, Change, Log, MissingMessages
+from pushd.log import Append, Change, Log, Marks, MissingMessages
 from pushd.log.store import DATABASE
 from tests.log.invariants import check
 from tests.log.support import (
@@ -204,6 +204,7 @@ async def test_marks_of_a_name_survive_its_deletion_and_not_its_erasure(tmp_path
         for user in ("bob", "alice"):
             log.record_read(user, "news", at["news"])
             log.record_delivered(user, "phone", "news", at["news"])
+            log.record_seen(user)
         log.record_read("bob", "user:bob", at["user:bob"])
         await written(log)
         # On their way yet.
@@ -218,12 +219,12 @@ async def test_marks_of_a_name_survive_its_deletion_and_not_its_erasure(tmp_path
         assert sorted(erased) == ["user:bob", "user:bob:calls"]
         assert sorted(changes) == [(name, None) for name in sorted(erased)]
         assert set(log.heads) == {*neighbours, "news"}
-        assert (await marks(log, "bob", "phone", "news"))["news"] == (None, None)
-    for table in ("cursors", "reads", "devices"):
+        assert (await marks(log, "bob", "phone", "news"))["news"] == Marks(None, None)
+    for table in ("cursors", "reads", "devices", "seen"):
         assert set(rows(tmp_path / DATABASE, f"SELECT user FROM {table}")) == {("alice",)}
     async with opened(tmp_path) as log:
-        assert (await marks(log, "bob", "phone", "news"))["news"] == (None, None)
-        assert (await marks(log, "alice", "phone", "news"))["news"] == (at["news"],) * 2
+        assert (await marks(log, "bob", "phone", "news"))["news"] == Marks(None, None)
+        assert (await marks(log, "alice", "phone", "news"))["news"] == Marks(at["news"], at["news"])
         assert ("user", "bob") in log.revocations
         assert [one["sender"] for one in await read(log, "news")] == ["bob"]
         # The devices of an erased user count anew.

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pushd.core.positions import START, Cursor
 from pushd.log import Log, Marks
-from pushd.log.marks import MarkBuffer, MarkKey, newest
-from tests.log.support import OPTIONS, append, entry, marks, opened
+from pushd.log.marks import SEEN, MarkBuffer, MarkKey, newest
+from tests.log.support import OPTIONS, answer, append, delete, entry, marks, opened
 
 NEVER = replace(OPTIONS, write_behind_s=3600.0)
 
@@ -128,3 +128,72 @@ def test_no_mark_is_missed_on_its_way(steps: list[tuple[MarkKey, Cursor] | str])
             delivered, read = newest(on_disk, buffer.unwritten(user, "d", [1, 2]))
             assert delivered == {c: v for (u, d, c), v in model.items() if (u, d) == (user, "d")}
             assert read == {c: v for (u, d, c), v in model.items() if (u, d) == (user, None)}
+
+
+# -- the first sight of a user
+
+
+async def since(log: Log, user: str) -> Cursor | None:
+    found = await marks(log, user, None, "all", "news")
+    assert found["news"].since is None
+    return found["all"].since
+
+
+async def test_the_first_sight_of_a_user_stays(tmp_path: Path) -> None:
+    async with opened(tmp_path, NEVER) as log:
+        log.record_seen("early")  # before anything was sent to all
+        await fill(log, "all", count=3)
+        assert await since(log, "alice") is None
+        log.record_seen("alice")
+        first = cursor(log, "all", 3)
+        await fill(log, "all", count=2)
+        log.record_seen("alice")
+        log.record_read("alice", "all", cursor(log, "all", 5))
+        assert await since(log, "alice") == first
+        assert (await marks(log, "alice", None, "all"))["all"].read == cursor(log, "all", 5)
+    for _ in range(2):
+        async with opened(tmp_path, NEVER) as log:
+            # It is on disk; what is recorded once more changes nothing, here or there.
+            log.record_seen("alice")
+            assert await since(log, "alice") == first
+            assert await since(log, "early") == START
+            assert await since(log, "bob") is None
+            of_user = await answer(lambda done, log=log: log.read_user("alice", done))
+            assert of_user["all"].since == first
+            assert await answer(lambda done, log=log: log.read_user("bob", done)) == {}
+
+
+async def test_the_first_sight_is_no_receipt_and_outlives_the_channel(tmp_path: Path) -> None:
+    async with opened(tmp_path) as log:
+        await fill(log, "all", count=3)
+        log.record_seen("alice")
+        first = cursor(log, "all", 3)
+        receipts = await answer(lambda done: log.read_receipts("all", 1, 10, None, done))
+        assert receipts.users == {}
+        await delete(log, "all")
+        assert await since(log, "alice") == first
+        log.record_seen("bob")
+        assert await since(log, "bob") == START
+        await answer(lambda done: log.erase_user("alice", done))
+        assert await since(log, "alice") is None
+
+
+@given(st.lists(st.sampled_from(["record", "take", "written"])))
+def test_of_the_first_sight_the_first_one_counts(steps: list[str]) -> None:
+    buffer = MarkBuffer(lambda: None, lambda: None)
+    key: MarkKey = ("a", None, SEEN)
+    disk: dict[int, Cursor] = {}
+    taken: list[tuple[MarkKey, Cursor]] = []
+    first: Cursor | None = None
+    for number, step in enumerate(steps):
+        if step == "record":
+            buffer.record(key, Cursor("000000001", number))
+            first = first or Cursor("000000001", number)
+        elif step == "take":
+            taken = buffer.next_slice()
+        elif taken:
+            disk.setdefault(SEEN, taken[0][1])
+            buffer.slice_written()
+            taken = []
+        _, known = newest(({}, disk), buffer.unwritten("a", None, [SEEN]))
+        assert known.get(SEEN) == first

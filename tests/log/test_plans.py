@@ -55,7 +55,8 @@ def test_all_modules_with_sql_are_looked_at() -> None:
 
 @pytest.mark.parametrize(("name", "sql"), ALL, ids=[name for name, _ in ALL])
 def test_rows_are_found_by_an_index(empty: Path, name: str, sql: str) -> None:
-    count = 3 if "?1" in sql else sql.count("?")
+    numbered = {int(digit) for digit in re.findall(r"\?(\d)", sql)}
+    count = max(numbered, default=sql.count("?"))
     with closing(connect_reader(empty)) as connection:
         plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * count).fetchall()
     scans = [step for *_, step in plan if step.startswith("SCAN") and not SMALL.match(step)]

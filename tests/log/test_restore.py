@@ -327,6 +327,21 @@ def test_a_read_mark_goes_no_farther_than_the_channel(home: Path) -> None:
     assert rows(data / DATABASE, "SELECT epoch FROM reads") == [("000000001",)]
 
 
+def test_where_a_user_was_first_seen_moves_to_the_new_epoch(home: Path) -> None:
+    data = home / "data"
+    change(data / DATABASE, "UPDATE channels SET name = 'all' WHERE name = 'news'")
+    of_all = "SELECT epoch, head FROM channels WHERE name = 'all'"
+    [(epoch, head)] = rows(data / DATABASE, of_all)
+    seen = [("b", epoch, 2), ("c", epoch, head + 9), ("d", "", 0), ("e", "0000000zz", 7)]
+    for row in seen:
+        change(data / DATABASE, f"INSERT INTO seen VALUES {(*row, 0)}")
+    adopt(data)
+    [(new, _)] = rows(data / DATABASE, of_all)
+    assert new > epoch
+    found = rows(data / DATABASE, "SELECT user, epoch, seq FROM seen WHERE user != 'alice'")
+    assert found == [("b", new, 2), ("c", new, head), *seen[2:]]
+
+
 def test_adopting_gives_new_epochs_in_place(home: Path) -> None:
     data = home / "data"
     before, messages = epochs(data), rows(data / DATABASE, MESSAGES)
@@ -345,6 +360,7 @@ def test_adopting_gives_new_epochs_in_place(home: Path) -> None:
         ("channels", "epoch", "name = 'many:3'"),
         ("cursors", "epoch", "true"),
         ("reads", "epoch", "true"),
+        ("seen", "epoch", "true"),
         ("idempotency", "epoch", "true"),
     ],
 )

@@ -36,6 +36,7 @@ async def fill_log(log: Log) -> None:
     await answer(lambda done: log.revoke("user", "mallory", until, done))
     log.record_delivered("alice", "phone", "news", Cursor(log.heads["news"].epoch, 15))
     log.record_read("alice", "news", Cursor(log.heads["news"].epoch, 12))
+    log.record_seen("alice")
 
 
 def rows(file: Path, sql: str) -> list[Any]:

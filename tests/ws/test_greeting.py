@@ -125,7 +125,7 @@ async def test_what_hello_says(server: Server) -> None:
         hello = await socket.expect("hello")
         heads = hello.pop("heads")
         assert list(heads) == ["all", "user:alice", "user:alice:orders", "news", "new"]
-        news = {"epoch": epoch, "first": 1, "head": 3}
+        news = {"epoch": epoch, "first": 1, "head": 3, "unread": 2}
         assert heads["news"] == {**news, "delivered": f"{epoch}.2", "read": f"{epoch}.1"}
         assert heads["new"]["epoch"] == "none"
         denied = [(entry["channel"], entry["code"]) for entry in hello.pop("denied")]

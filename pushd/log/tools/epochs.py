@@ -16,6 +16,7 @@ _LATEST: Final = (
     "SELECT max(epoch) FROM channels",
     "SELECT max(epoch) FROM cursors",
     "SELECT max(epoch) FROM reads",
+    "SELECT max(epoch) FROM seen",
     "SELECT max(epoch) FROM idempotency",
 )
 _LIVES: Final = (
@@ -27,6 +28,9 @@ _MOVE: Final = (
     "UPDATE reads SET epoch = lives.new, seq = min(reads.seq, channels.head)"
     " FROM lives JOIN channels ON channels.id = lives.channel_id"
     " WHERE lives.channel_id = reads.channel_id AND lives.old = reads.epoch",
+    "UPDATE seen SET epoch = lives.new, seq = min(seen.seq, channels.head)"
+    " FROM lives JOIN channels ON channels.id = lives.channel_id"
+    " WHERE channels.name = 'all' AND lives.old = seen.epoch",
     "UPDATE idempotency SET epoch = lives.new FROM lives"
     " WHERE lives.channel_id = idempotency.channel_id AND lives.old = idempotency.epoch",
 )

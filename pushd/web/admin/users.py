@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import trio
 
-from pushd.core.names import Kind, inbox_owner, kind_of
+from pushd.core.names import inbox_owner
 from pushd.core.permissions import ADMIN, READ
 from pushd.core.positions import Cursor
+from pushd.core.pulling import Position
+from pushd.core.unread import unread
 from pushd.log import Head, UserMarks
 from pushd.web.admin.sessions import KICKED, last_seen_ms, session_item
 from pushd.web.call import Call, answer_of, page, searching
@@ -56,8 +58,8 @@ async def get_user(call: Call) -> User:
     user = call.args["user"]
     call.check_user(user)
     found = await answer_of(partial(call.hub.log.read_user, user))
-    for inbox in call.hub.inboxes.of(user):
-        found.setdefault(inbox, UserMarks())
+    for own in call.hub.sessions.own_channels(user):
+        found.setdefault(own, UserMarks())
     item = _item(call, user)
     sessions = [session_item(call, each) for each in call.hub.sessions.of_user(user)]
     heads = call.hub.log.heads
@@ -70,24 +72,24 @@ async def get_user(call: Call) -> User:
 
 
 def _channel(head: Head, marks: UserMarks) -> UserChannel:
-    known = marks.read is not None or kind_of(head.channel) is Kind.USER
+    at = Position(head.epoch, head.first, head.seq)
     return UserChannel(
         channel=head.channel,
         epoch=head.epoch,
         first=head.first,
         head=head.seq,
         read=None if marks.read is None else str(marks.read),
-        unread=_beyond(marks.read, head) if known else None,
+        unread=unread(head.channel, at, marks.read, marks.since),
         devices=[
-            DeviceState(device, str(cursor), _beyond(cursor, head))
+            DeviceState(device, str(cursor), _lag(cursor, head))
             for device, cursor in sorted(marks.delivered.items())
         ],
     )
 
 
-def _beyond(cursor: Cursor | None, head: Head) -> int:
+def _lag(cursor: Cursor, head: Head) -> int:
     """How many retained messages come after it; one of another life is before them all."""
-    at = cursor.seq if cursor is not None and cursor.epoch == head.epoch else 0
+    at = cursor.seq if cursor.epoch == head.epoch else 0
     return head.seq - max(at, head.first - 1)
 
 
