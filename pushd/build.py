@@ -164,6 +164,9 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         settings.max_channels_per_session,
         happenings,
     )
+    marking = Marking(log, places, namespaces, access, sessions, notices, counters)
+    publisher = Publisher(log, namespaces, settings.max_body, settings.max_targets, begun)
+    publisher.on_own = marking.wrote
     return Hub(
         settings=settings,
         node_id=settings.node_id,
@@ -180,10 +183,10 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         inboxes=inboxes,
         notices=notices,
         pulls=pulls,
-        publisher=Publisher(log, namespaces, settings.max_body, settings.max_targets, begun),
+        publisher=publisher,
         rates=_make_rates(settings),
         sessions=sessions,
-        marking=Marking(log, places, access, sessions, notices, counters),
+        marking=marking,
         happenings=happenings,
         responses=responses,
         counters=counters,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import structlog
+
 from pushd.access import Access
-from pushd.core.names import check_channel
+from pushd.core.names import Kind, check_channel, inbox_owner, kind_of
+from pushd.core.namespaces import Namespaces
 from pushd.core.permissions import Identity
 from pushd.core.positions import START, Cursor, parse_cursor
 from pushd.errors import BadRequest, PushdError
-from pushd.log import Log, Marks
+from pushd.log import Log, Marks, Stored
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.places import Places
 from pushd.sessions import Session, Sessions
+
+log = structlog.get_logger("pushd.marking")
 
 
 class Marking:
@@ -21,6 +26,7 @@ class Marking:
         self,
         log: Log,
         places: Places,
+        namespaces: Namespaces,
         access: Access,
         sessions: Sessions,
         notices: Notices,
@@ -28,6 +34,7 @@ class Marking:
     ) -> None:
         self._log = log
         self._places = places
+        self._namespaces = namespaces
         self._access = access
         self._sessions = sessions
         self._notices = notices
@@ -73,12 +80,52 @@ class Marking:
         def recorded(marks: dict[str, Marks] | PushdError) -> None:
             if isinstance(marks, PushdError) or marks[channel].read != cursor:
                 return  # what cannot be read now, hello tells later
-            for session in self._sessions.of_user(user):
-                if session is not teller and session.greeted:
-                    session.tell("read", channel=channel, cursor=str(cursor))
-            self._notices.read(user, device, channel, str(cursor))
+            self._tell(user, channel, cursor, device, teller)
 
         self._log.load_marks(user, None, [channel], recorded)
+
+    def wrote(
+        self, identity: Identity, stored: list[Stored], teller: Session | None = None
+    ) -> None:
+        """A user's own messages are on disk: who writes has read what was there before.
+
+        Where the user reads and marks are of use: not in ephemeral channels.
+        """
+        user = identity.user
+        if user is None:
+            return
+        device = identity.device if teller is None else teller.device
+        for channel, epoch, seq, _, _, duplicate in stored:
+            if self._marks_own(identity, channel):
+                cursor = Cursor(epoch, seq)
+                self._log.record_read(user, channel, cursor)
+                # It was the newest of all when it was committed, unless that is long ago.
+                if not duplicate:
+                    self._tell(user, channel, cursor, device, teller)
+
+    def _marks_own(self, identity: Identity, channel: str) -> bool:
+        kind = kind_of(channel)
+        if kind is Kind.SESSION or self._namespaces.of(channel).ephemeral:
+            return False
+        if kind is Kind.USER:
+            return inbox_owner(channel) == identity.user
+        try:
+            self._access.check_read(identity, channel, 0.0)  # the token was good enough to publish
+        except PushdError:
+            return False
+        return True
+
+    def _tell(
+        self, user: str, channel: str, cursor: Cursor, device: str | None, teller: Session | None
+    ) -> None:
+        """All of the user's sessions and polling devices, but for the one that knows."""
+        for session in self._sessions.of_user(user):
+            if session is not teller and session.greeted:
+                try:
+                    session.tell("read", channel=channel, cursor=str(cursor))
+                except Exception:  # one connection's failure is its own
+                    log.exception("a session could not be told", session=session.id)
+        self._notices.read(user, device, channel, str(cursor))
 
     def _checked(self, identity: Identity, channel: str, text: str, now: float) -> Cursor:
         """A cursor that names a position of the channel as it is.

@@ -16,12 +16,14 @@ from pushd.core.permissions import Identity, may_publish
 from pushd.errors import BadRequest, Forbidden, NotFound, PushdError, TooLarge
 from pushd.limits import Quota
 from pushd.log import Append, Entry, Log, Stored
+from pushd.session import Session
 
 MAX_ID_BYTES = 128
 MAX_TYPE_BYTES = 64
 
 T = TypeVar("T")
 Done = Callable[[list[Stored] | PushdError], None]
+OnOwn = Callable[[Identity, list[Stored], Session | None], None]
 
 
 class Line(Message):
@@ -53,7 +55,11 @@ class Publisher:
         max_targets: int,
         begun: Quota | None = None,
     ) -> None:
-        """``begun``: how many channels a user may begin."""
+        """``begun``: how many channels a user may begin.
+
+        ``on_own`` hears of a user's messages as soon as they are on disk, before the user does.
+        """
+        self.on_own: OnOwn = lambda identity, stored, by: None
         self._begun = begun
         self._log = log
         self._namespaces = namespaces
@@ -116,22 +122,51 @@ class Publisher:
             raise TooLarge(f"{len(named)} targets; at most {self._max_targets} at once.")
         return list(dict.fromkeys(map(check_channel, named)))
 
-    def submit(self, identity: Identity, channels: list[str], draft: Draft, done: Done) -> None:
-        """One transaction for all channels. Raises Forbidden, Overloaded; ``done`` comes later."""
-        self._log.submit(self.append(identity, channels, draft, done))
+    def submit(
+        self,
+        identity: Identity,
+        channels: list[str],
+        draft: Draft,
+        done: Done,
+        by: Session | None = None,
+    ) -> None:
+        """One transaction for all channels. Raises Forbidden, Overloaded; ``done`` comes later.
 
-    def append(self, identity: Identity, channels: list[str], draft: Draft, done: Done) -> Append:
+        ``by``: the session that publishes, if it is one.
+        """
+        self._log.submit(self.append(identity, channels, draft, done, by))
+
+    def append(
+        self,
+        identity: Identity,
+        channels: list[str],
+        draft: Draft,
+        done: Done,
+        by: Session | None = None,
+    ) -> Append:
         """As ``submit``, for those who hand in several. Raises Forbidden, NotFound, RateLimited."""
         for channel in channels:
             if not may_publish(identity, channel, self._namespaces.of(channel).publish):
                 raise Forbidden(f"You may not publish to channel {channel!r}.")
             if kind_of(channel) is Kind.SESSION:
                 raise NotFound("Messages to one session are not supported yet.")
-        if identity.user is not None and self._begun is not None:
-            new = [channel for channel in channels if channel not in self._log.heads]
-            if new:
-                self._begun.take(identity.user, new)
+        if identity.user is not None:
+            if self._begun is not None:
+                new = [channel for channel in channels if channel not in self._log.heads]
+                if new:
+                    self._begun.take(identity.user, new)
+            done = self._own(identity, done, by)
         return Append([Entry(channel, draft) for channel in channels], identity.publisher, done)
+
+    def _own(self, identity: Identity, done: Done, by: Session | None) -> Done:
+        def stored(result: list[Stored] | PushdError) -> None:
+            try:
+                if not isinstance(result, PushdError):
+                    self.on_own(identity, result, by)
+            finally:
+                done(result)
+
+        return stored
 
 
 def _check_label(name: str, value: str, most: int) -> None:

@@ -186,3 +186,23 @@ def test_a_duplicate_says_so() -> None:
     told = {"channel": "news", "epoch": "0mhx3f9ab", "seq": 7, "id": "m1", "at": 5}
     assert stored_json(stored) == {**told, "duplicate": True}
     assert stored_json(stored._replace(duplicate=False)) == told
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_users_messages_are_told_of_when_they_are_on_disk_and_before_the_answer(
+    good: bool,
+) -> None:
+    log, order = Log(), list[object]()
+    writes = publisher(log)
+    writes.on_own = lambda identity, stored, by: order.append((identity.user, stored, by))
+    draft = writes.draft(ALICE, message())
+    stored = [Stored("room:1", "0mhx3f9ab", 7, "x", 1, False)]
+    result = stored if good else Overloaded("full")
+    writes.submit(ALICE, ["room:1"], draft, order.append)
+    assert order == [], "nothing is read before it is stored"
+    log.taken[-1].done(result)
+    assert order == [*([("alice", stored, None)] if good else []), result]
+    order.clear()
+    writes.submit(SERVICE, ["room:1"], draft, order.append)
+    log.taken[-1].done(result)
+    assert order == [result], "a service reads nothing"

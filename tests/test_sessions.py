@@ -91,6 +91,7 @@ class World:
         self.marking = Marking(
             self.log,  # type: ignore[arg-type]
             places,
+            NO_RULES,
             access,
             self.sessions,
             Notices(self.wheel, 60.0),

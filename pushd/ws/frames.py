@@ -133,7 +133,7 @@ class FrameHandlers:
             channels = publisher.channels_of(asked.to)
             draft = publisher.draft(session.identity, asked.message)
             session.count(len(channels))
-            publisher.submit(session.identity, channels, draft, done)
+            publisher.submit(session.identity, channels, draft, done, session)
             session.began()
         except PushdError as error:
             session.deny(error, asked.id)
