@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pushd.core.names import SESSION_PREFIX, session_id
 from pushd.core.permissions import Identity, may_read
 from pushd.errors import Forbidden, TokenExpired
 from pushd.revocations import Standing
+from pushd.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Whether an identity may have an answer now. Asked when the answer is made."""
+    """Whether an identity may have an answer now. Asked when the answer is made.
+
+    ``sessions``: those that live, by id; ``Sessions`` keeps it.
+    """
 
     public_namespaces: frozenset[str]
     standing: Standing = field(default_factory=Standing)
+    sessions: dict[str, Session] = field(default_factory=dict)
 
     def check_read(self, identity: Identity, channel: str, now: float) -> None:
         """``now``: Unix seconds. Raises TokenExpired, Unauthorized or Forbidden."""
         self.check_valid(identity, now)
-        if not may_read(identity, channel, self.public_namespaces):
+        if may_read(identity, channel, self.public_namespaces):
+            return
+        if not (channel.startswith(SESSION_PREFIX) and self._has_session(identity, channel)):
             raise Forbidden(f"You may not read channel {channel!r}.")
+
+    def _has_session(self, identity: Identity, channel: str) -> bool:
+        session = self.session_of(channel)
+        return session is not None and session.user == identity.user
+
+    def session_of(self, channel: str) -> Session | None:
+        """The live session of a user whose channel this is, if there is one."""
+        session = self.sessions.get(session_id(channel))
+        return None if session is None or session.closing or session.user is None else session
 
     def check_valid(self, identity: Identity, now: float) -> None:
         """Raises TokenExpired; Unauthorized when it was revoked or its key is gone."""

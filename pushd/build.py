@@ -9,6 +9,7 @@ import trio
 
 from pushd.access import Access
 from pushd.allowance import Allowance
+from pushd.audience import Audience
 from pushd.auth import ApiKey, Authenticator, JwtKey
 from pushd.core.namespaces import Namespaces
 from pushd.core.origins import Origins
@@ -34,6 +35,7 @@ from pushd.publish import Publisher
 from pushd.pull import Pulls
 from pushd.rates import Buckets, Rates
 from pushd.revocations import Standing
+from pushd.sessionchannels import SessionChannels
 from pushd.sessions import Sessions
 from pushd.settings import Settings
 from pushd.settings.namespaces import make_rules
@@ -165,7 +167,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         happenings,
     )
     marking = Marking(log, places, namespaces, access, sessions, notices, counters)
-    publisher = Publisher(log, namespaces, settings.max_body, settings.max_targets, begun)
+    publisher = Publisher(log, namespaces, access, settings.max_body, settings.max_targets, begun)
     publisher.on_own = marking.wrote
     return Hub(
         settings=settings,
@@ -187,6 +189,8 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         rates=_make_rates(settings),
         sessions=sessions,
         marking=marking,
+        session_channels=SessionChannels(log, sessions, fanout, wheel, happenings),
+        audience=Audience(sessions, fanout, access),
         happenings=happenings,
         responses=responses,
         counters=counters,

@@ -12,10 +12,13 @@ import trio
 
 from pushd.access import Access
 from pushd.allowance import Allowance
+from pushd.audience import Audience
 from pushd.auth import Authenticator
+from pushd.core.names import SESSION_PREFIX
 from pushd.core.namespaces import Namespaces
 from pushd.core.origins import Origins
 from pushd.core.responses import Responses
+from pushd.core.topics import Mark
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.enforcer import Enforcer
 from pushd.errors import Overloaded
@@ -32,6 +35,7 @@ from pushd.outgoing import Flusher
 from pushd.publish import Publisher
 from pushd.pull import Pulls
 from pushd.rates import Rates
+from pushd.sessionchannels import SessionChannels
 from pushd.sessions import Sessions
 from pushd.settings import Settings
 from pushd.tails import Tails
@@ -63,6 +67,8 @@ class Hub:
     rates: Rates
     sessions: Sessions
     marking: Marking
+    session_channels: SessionChannels
+    audience: Audience
     happenings: Happenings
     responses: Responses
     counters: Counters
@@ -100,10 +106,16 @@ class Hub:
         self.tails.advance(advance)
         mark = (head.epoch, head.seq)
         self.fanout.advance(head.channel, mark)
-        owner = self.inboxes.learn(head.channel) if advance.start == 1 else None
-        if owner is not None:
+        if advance.start == 1:
+            self._begun(head.channel, mark)
+
+    def _begun(self, channel: str, mark: Mark) -> None:
+        """A life of a channel has begun, of which its readers do not know."""
+        if channel.startswith(SESSION_PREFIX):
+            self.session_channels.begun(channel)
+        elif (owner := self.inboxes.learn(channel)) is not None:
             self.fanout.advance(self.inboxes.news_of(owner), mark)
-            self.sessions.adopt(owner, head.channel)
+            self.sessions.adopt(owner, channel)
 
     def on_change(self, changes: list[Change]) -> None:
         """Trimmed, redacted or deleted: from now on no answer shows what was before."""

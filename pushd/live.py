@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from pushd.core.frames import close_code
+from pushd.core.names import SESSION_PREFIX
 from pushd.core.permissions import Identity
 from pushd.errors import PushdError, TooLarge
 from pushd.hub import Hub
@@ -63,6 +64,8 @@ class LiveSession(Session):
                     # An inbox may have come into being meanwhile; it has no marks yet.
                     own = hub.sessions.own_channels(self.user)
                     new = [name for name in own if name not in known]
+                    if (channel := SESSION_PREFIX + self.id) in hub.log.heads:
+                        new.append(channel)
                     self.greet(hub.sessions.follow(self, [*good, *new], {}, marks), denied)
                     self.greeted = True
             except Exception:

@@ -7,10 +7,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pushd.access import Access
 from pushd.core.frames import Message, Targets
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
 from pushd.core.messages import DEFAULT_TYPE, Draft
-from pushd.core.names import Kind, check_channel, check_user, kind_of
+from pushd.core.names import (
+    SESSION_PREFIX,
+    Kind,
+    check_channel,
+    check_user,
+    kind_of,
+    session_id,
+)
 from pushd.core.namespaces import Namespaces
 from pushd.core.permissions import Identity, may_publish
 from pushd.errors import BadRequest, Forbidden, NotFound, PushdError, TooLarge
@@ -51,6 +59,7 @@ class Publisher:
         self,
         log: Log,
         namespaces: Namespaces,
+        access: Access,
         max_body: int,
         max_targets: int,
         begun: Quota | None = None,
@@ -63,6 +72,7 @@ class Publisher:
         self._begun = begun
         self._log = log
         self._namespaces = namespaces
+        self._access = access
         self._max_body = max_body
         self._max_targets = max_targets
 
@@ -114,10 +124,11 @@ class Publisher:
         named = list(to.channels)
         named += [f"user:{check_user(user)}" for user in to.users]
         named += [f"group:{group}" for group in to.groups]
+        named += [SESSION_PREFIX + session for session in to.sessions]
         if to.all:
             named.append("all")
         if not named:
-            raise BadRequest("to names nobody: give channels, users, groups or all.")
+            raise BadRequest("to names nobody: give channels, users, groups, sessions or all.")
         if len(named) > self._max_targets:
             raise TooLarge(f"{len(named)} targets; at most {self._max_targets} at once.")
         return list(dict.fromkeys(map(check_channel, named)))
@@ -148,8 +159,11 @@ class Publisher:
         for channel in channels:
             if not may_publish(identity, channel, self._namespaces.of(channel).publish):
                 raise Forbidden(f"You may not publish to channel {channel!r}.")
-            if kind_of(channel) is Kind.SESSION:
-                raise NotFound("Messages to one session are not supported yet.")
+            if kind_of(channel) is Kind.SESSION and self._access.session_of(channel) is None:
+                raise NotFound(
+                    f"There is no live session {session_id(channel)!r} of a user.",
+                    cure="Ask GET /v1/sessions for those that live, or send to the user.",
+                )
         if identity.user is not None:
             if self._begun is not None:
                 new = [channel for channel in channels if channel not in self._log.heads]

@@ -90,6 +90,7 @@ async def run_node(
     durable.on_advance = hub.on_advance
     durable.on_change = hub.on_change
     hub.inboxes.learn_all(durable.heads)
+    hub.session_channels.clear(durable.heads)
     await _start_services(hub, stopper, load or (lambda: settings))
     async with trio.open_nursery() as connections:
         acceptors = _open_doors(hub, connections, listener, admin)

@@ -46,7 +46,7 @@ class Sessions:
         happenings: Happenings | None = None,
     ) -> None:
         self.inboxes = inboxes
-        self.by_id: dict[str, Session] = {}
+        self.by_id = access.sessions
         self.by_user: dict[str, dict[str, Session]] = {}
         self._log = log
         self._places = places
@@ -160,9 +160,15 @@ class Sessions:
     def adopt(self, user: str, channel: str) -> None:
         """The user has a new inbox: every live session follows it from now on, and is told."""
         for session in self.of_user(user):
-            if session.greeted and len(session.subscriptions) < self._max_channels:
-                heads = self.follow(session, [channel], {}, {})
-                session.tell("subscribed", heads=heads, denied=[])
+            if len(session.subscriptions) < self._max_channels:
+                self.follow_unasked(session, channel)
+
+    def follow_unasked(self, session: Session, channel: str) -> None:
+        """The session follows the channel from now on, and is told; before its hello there is
+        no need to."""
+        if session.greeted and channel not in session.subscriptions:
+            heads = self.follow(session, [channel], {}, {})
+            session.tell("subscribed", heads=heads, denied=[])
 
     def unfollow(self, session: Session, channels: Iterable[str]) -> list[str]:
         """Stop hints; returns the channels that were followed."""

@@ -7,6 +7,7 @@ not in the table fails ``test_the_table_is_complete``.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import AsyncIterator
@@ -97,6 +98,12 @@ ROUTES = [
           {"to": {"channels": ["news"]}, "message": MESSAGE}),
     Route("POST", "/v1/publish", "401 401 403 403 200 403 403 403",
           {"to": {"channels": ["news"], "all": True}, "message": MESSAGE}),
+    # The session is carl's.
+    Route("POST", "/v1/channels/session:{session}/messages", "401 401 403 403 201 403 403 403",
+          MESSAGE),
+    Route("POST", "/v1/publish", "401 401 403 403 200 403 403 403",
+          {"to": {"sessions": ["{session}"]}, "message": MESSAGE}),
+    Route("GET", "/v1/channels/session:{session}/messages", "401 401 403 403 403 403 403 403"),
     # Pulling
     Route("GET", "/v1/channels/news/messages?after=0", "401 401 403 200 403 200 403 200"),
     Route("GET", "/v1/channels/news/messages?last=1", "401 401 403 200 403 200 403 200"),
@@ -154,6 +161,11 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         yield it
 
 
+def of_session(body: Any, session: str) -> Any:
+    """Targets that are only known when the session is there."""
+    return json.loads(json.dumps(body).replace("{session}", session)) if body else body
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 async def test_a_route(server: Server, route: Route) -> None:
     statuses = []
@@ -163,7 +175,7 @@ async def test_a_route(server: Server, route: Route) -> None:
         async with server.socket(token=token("carl")) as socket:
             session = (await socket.expect("hello"))["session"]
             path = route.path.format(session=session, seq=stored["seq"])
-            body = route.body
+            body = of_session(route.body, session)
             answer = await server.ask(
                 route.method, path, token=credential(caller), body=body, headers=route.headers
             )

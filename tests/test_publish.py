@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushd.access import Access
 from pushd.core.frames import Message, Targets
 from pushd.core.messages import Draft
 from pushd.core.namespaces import Namespaces, Rules
@@ -41,7 +42,8 @@ RULES = {"open": Rules(publish="users"), "room": Rules(), "closed": Rules(publis
 
 def publisher(log: Log | None = None, max_body: int = 1000, max_targets: int = 5) -> Publisher:
     pretended: Any = log or Log()
-    return Publisher(pretended, Namespaces(Rules(), RULES), max_body, max_targets)
+    access = Access(frozenset())
+    return Publisher(pretended, Namespaces(Rules(), RULES), access, max_body, max_targets)
 
 
 def message(data: bytes = b"1", **members: Any) -> Message:

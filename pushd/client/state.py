@@ -19,7 +19,8 @@ from pushd.core.positions import HEAD, START, Cursor, parse_cursor
 
 # The server takes so many cursors at once.
 MOST_CHANNELS: Final = 128
-_INBOX: Final = "user:"
+# Of these a first contact wants what there is already; they begin with a message for this client.
+_OWN: Final = ("user:", "session:")
 
 
 class Ask(NamedTuple):
@@ -113,8 +114,8 @@ class FollowState:
         if self.adopts(name) and after is not None:
             self.add(name, after)
         elif self.adopts(name):
-            # As the server does at a first contact: inboxes from the start, others from now on.
-            start = START if name.startswith(_INBOX) else Cursor(head.epoch, head.head)
+            # As the server does at a first contact: its own from the start, others from now on.
+            start = START if name.startswith(_OWN) else Cursor(head.epoch, head.head)
             self.add(name, head.delivered or str(start))
             events = [Placed(name, self.places[name])]
         elif name not in self._channels:

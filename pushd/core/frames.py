@@ -78,6 +78,7 @@ class Targets(msgspec.Struct, forbid_unknown_fields=True):
     channels: list[str] = []
     users: list[str] = []
     groups: list[str] = []
+    sessions: list[str] = []
     all: bool = False
 
 

@@ -18,6 +18,8 @@ MAX_CHANNEL_BYTES: Final = 255
 MAX_USER_BYTES: Final = 200
 MAX_DEVICE_BYTES: Final = 128
 
+SESSION_PREFIX: Final = "session:"
+
 # '/' splits paths, ',' splits lists, '*' ends patterns, '?' begins query strings.
 FORBIDDEN: Final = frozenset("/,*?")
 
@@ -87,6 +89,11 @@ def kind_of(channel: str) -> Kind:
     elif channel == "all":
         return Kind.ALL
     return Kind.INTERNAL if channel[:1] == "$" else Kind.TOPIC
+
+
+def session_id(channel: str) -> str:
+    """Of a channel that ``kind_of`` says is a session's: which session."""
+    return channel[len(SESSION_PREFIX) :]
 
 
 def inbox_owner(channel: str) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
+from pushd.core.names import SESSION_PREFIX
+
 PublishRule = Literal["granted", "users", "services"]
 PUBLISH_RULES: Final[tuple[PublishRule, ...]] = ("granted", "users", "services")
 
@@ -21,6 +23,10 @@ class Retention(NamedTuple):
     age_s: float | None = 7 * DAY
     messages: int | None = 100_000
     bytes: int | None = None
+
+
+# A session that lives pulls within half a minute; what it has had is of no use to others.
+SESSION_RETENTION: Final = Retention(age_s=600.0, messages=1_000)
 
 
 class Rules(NamedTuple):
@@ -51,6 +57,8 @@ class Namespaces:
 
     def retention(self, channel: str) -> Retention:
         """How much of the channel is kept."""
+        if channel.startswith(SESSION_PREFIX):
+            return SESSION_RETENTION
         return self.of(channel).retention
 
     @property

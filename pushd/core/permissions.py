@@ -69,7 +69,7 @@ class Identity:
 def may_read(identity: Identity, channel: str, public_namespaces: frozenset[str]) -> bool:
     """Whether ``identity`` may pull and subscribe to ``channel`` (a checked name).
 
-    ``session:`` channels go to their session without asking here, hence to nobody.
+    ``session:`` channels are for the user of the live session, whom ``Access`` knows.
     """
     kind = kind_of(channel)
     if kind is Kind.SESSION:

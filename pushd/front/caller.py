@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from pushd.core.names import SESSION_PREFIX
 from pushd.core.permissions import Identity
 from pushd.errors import Unauthorized
 from pushd.front.request import Request
@@ -45,7 +46,8 @@ class Caller:
             self._hub.access.check_valid(identity, now)
             return
         self._hub.access.check_read(identity, channel, now)
-        self._allowed, self._channel = identity, channel
+        if not channel.startswith(SESSION_PREFIX):  # which may end before the connection
+            self._allowed, self._channel = identity, channel
 
 
 def bearer(header: bytes) -> str:

@@ -73,19 +73,6 @@ def publish_one(connection: HttpConnection, request: Request, channel: str) -> N
     hub.publisher.submit(identity, [channel], draft, _Done(connection))
 
 
-def results_json(hub: Hub, to: Targets, stored: list[Stored]) -> list[dict[str, Any]]:
-    """The results of a publish to many; users' ones say whether the user is online here."""
-    users = {f"user:{user}": user for user in to.users}
-    results = []
-    for each in stored:
-        result = stored_json(each)
-        user = users.get(each.channel)
-        if user is not None:
-            result["online"] = hub.sessions.is_online(user)
-        results.append(result)
-    return results
-
-
 def publish_many(connection: HttpConnection, request: Request) -> None:
     """``POST /v1/publish``: one message to many targets, or NDJSON lines."""
     identity = connection.caller.identify(request)
@@ -114,7 +101,7 @@ def _publish_fanned(connection: HttpConnection, identity: Identity, fanned: Fann
             connection.refuse(result)
             return
         hub.counters.acked(result)
-        body = msgspec.json.encode({"results": results_json(hub, fanned.to, result)})
+        body = msgspec.json.encode({"results": hub.audience.results(result)})
         connection.respond(hub.responses.make(200, body))
 
     hub.publisher.submit(identity, channels, draft, done)
@@ -155,6 +142,9 @@ class _Lines:
     def acked(self, stored: list[Stored]) -> None:
         self._connection.hub.counters.acked(stored)
 
+    def told(self, stored: Stored) -> dict[str, Any]:
+        return self._connection.hub.audience.result(stored)
+
     def settle(self, at: int, result: dict[str, Any]) -> None:
         self._results[at] = msgspec.json.encode(result)
         self.finish()
@@ -180,7 +170,7 @@ class _LineDone:
             self._lines.settle(self._at, {"line": self._number, **result.as_dict()})
         else:
             self._lines.acked(result)
-            self._lines.settle(self._at, {"line": self._number, **stored_json(result[0])})
+            self._lines.settle(self._at, {"line": self._number, **self._lines.told(result[0])})
 
 
 async def _publish_lines(connection: HttpConnection, identity: Identity, body: bytes) -> None:

@@ -50,8 +50,9 @@ def device_of(identity: Identity, named: str | None) -> str | None:
 
 
 def first_contact(channel: str) -> Cursor:
-    """Where a device starts that has no cursor: inboxes from the start, else from now on."""
-    return START if kind_of(channel) is Kind.USER else HEAD
+    """Where a device starts that has no cursor: what is its own from the start, else from now
+    on."""
+    return START if kind_of(channel) in (Kind.USER, Kind.SESSION) else HEAD
 
 
 def delivered_or_first(channel: str, marks: Marks | None) -> Cursor:

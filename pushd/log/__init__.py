@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pushd.log.administration import MOST_DISCARDED
 from pushd.log.log import Log
 from pushd.log.receipts import Receipts, UserMarks
 from pushd.log.requests import (
@@ -18,6 +19,7 @@ from pushd.log.requests import (
 from pushd.log.statistics import Histogram, LogStatistics
 
 __all__ = [
+    "MOST_DISCARDED",
     "Advance",
     "Append",
     "Change",

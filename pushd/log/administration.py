@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 from pushd.core.positions import MAX_SEQ
 from pushd.core.pulling import Position
 from pushd.errors import BadRequest, PushdError
-from pushd.log.changes import Delete, EraseUser, Redact, Request, Revoke, Trim, Unrevoke
+from pushd.log.changes import Delete, Discard, EraseUser, Redact, Request, Revoke, Trim, Unrevoke
 from pushd.log.live import Live
 from pushd.log.marks import MarkBuffer
 from pushd.log.reader import Job
 from pushd.log.receipts import ReadReceipts, ReadUser, Receipts, UserMarks
 from pushd.revocations import KINDS
+
+# Some milliseconds of the writer's.
+MOST_DISCARDED: Final = 100
 
 
 class Administration:
@@ -55,6 +59,15 @@ class Administration:
         Ids used not long ago stay used. Answers where the channel was. NotFound: no such channel.
         """
         self._request(Delete(_text(channel), done))
+
+    def discard(self, channels: list[str], done: Callable[[int | PushdError], None]) -> None:
+        """Deletes those that are there, at most ``MOST_DISCARDED``; answers how many they were.
+
+        For channels that are never retried to: the ids that were used in them count no more.
+        """
+        if len(channels) > MOST_DISCARDED:
+            raise BadRequest(f"At most {MOST_DISCARDED} channels at once.")
+        self._request(Discard([_text(channel) for channel in channels], done))
 
     def redact(self, channel: str, seq: int, done: Callable[[Position | PushdError], None]) -> None:
         """Takes type and data from a message; its seq, id, sender and time stay.

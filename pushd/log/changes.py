@@ -88,6 +88,23 @@ class Delete(_OfChannel):
         return Position(channel.epoch, channel.first, channel.head)
 
 
+class Discard(Request):
+    """End the lives of channels that nobody can come back to; those that are not there are passed
+    over. Answers how many were there."""
+
+    __slots__ = ("channels",)
+
+    def __init__(self, channels: list[str], done: Callable[[Any], None]) -> None:
+        super().__init__(done)
+        self.channels = channels
+
+    def apply(self, ledger: Ledger) -> int:
+        found = [channel for name in self.channels if (channel := ledger.find(name)) is not None]
+        for channel in found:
+            ledger.delete(channel, for_good=True)
+        return len(found)
+
+
 class Redact(_OfChannel):
     """Take type and data from a message. Refused: NotFound."""
 

@@ -12,6 +12,8 @@ from pushd.log.requests import MESSAGE_OVERHEAD, MissingMessages
 
 REDACTED: Final = "redacted"
 NULL: Final = b"null"
+# Before every day that ids are of.
+LONG_AGO: Final = -1
 
 _COLUMNS: Final = "name, id, log_id, epoch, head, first, last_at, bytes"
 _FIND: Final = f"SELECT {_COLUMNS} FROM channels WHERE name = ? AND epoch IS NOT NULL"
@@ -102,9 +104,12 @@ class Ledger:
         self._discard(channel, first - 1)
         self.effects.append(FirstMoved(channel.name, channel.log_id, first, first_at))
 
-    def delete(self, channel: Channel) -> None:
-        """Leaves the name and its id to ids, marks and the next life."""
-        self._execute(_DELETE, (self._steady_ms, channel.id))
+    def delete(self, channel: Channel, *, for_good: bool = False) -> None:
+        """Leaves the name and its id to ids, marks and the next life.
+
+        ``for_good``: nothing of that matters, so that the next tidying takes the name as well.
+        """
+        self._execute(_DELETE, (LONG_AGO if for_good else self._steady_ms, channel.id))
         self._discard(channel, channel.head)
         self.deleted_channels += 1
         self.effects.append(Deleted(channel.name, channel.log_id))

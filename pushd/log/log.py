@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from pushd.core.names import SESSION_PREFIX
 from pushd.core.namespaces import Retention
 from pushd.core.positions import START, Cursor
 from pushd.errors import CannotStart, NotReady, Overloaded, PushdError, TooLarge
@@ -119,8 +120,10 @@ class Log(Reading, Administration):
         if self._refusal is not None:
             return
         head = self.heads.get(channel)
+        if head is None or channel.startswith(SESSION_PREFIX):
+            return  # with the session goes everything that was known of it
         # A mark beyond the head, or of another life, would never be risen above.
-        if head is not None and head.epoch == cursor.epoch and cursor.seq <= head.seq:
+        if head.epoch == cursor.epoch and cursor.seq <= head.seq:
             self._marks.record((user, device, head.channel_id), cursor)
 
     # -- life

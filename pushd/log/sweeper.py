@@ -47,6 +47,12 @@ _MARKS_OF: Final = (
     "DELETE FROM reads WHERE (user, channel_id) IN"
     " (SELECT user, channel_id FROM reads WHERE channel_id = ? LIMIT ?)",
 )
+# Only of those that were ended for good: an ordinary one waits until its ids have expired.
+_IDS_OF: Final = (
+    "DELETE FROM idempotency WHERE (day, channel_id, publisher, id) IN"
+    " (SELECT day, channel_id, publisher, id FROM idempotency"
+    " WHERE day = ? AND channel_id = ? LIMIT ?)"
+)
 _PURGE: Final = "DELETE FROM channels WHERE id = ?"
 _OVER: Final = (
     "DELETE FROM revocations WHERE (kind, value) IN"
@@ -205,7 +211,11 @@ class Sweeper:
         if row is None:
             return True
         channel_id, name = row
-        if all(self._execute(sql, (channel_id, CHUNK)).rowcount < CHUNK for sql in _MARKS_OF):
+        days = range(self._clock.oldest, self._clock.now_ms() // DAY_MS + 1)
+        deletions: list[tuple[str, tuple[int, ...]]]
+        deletions = [(sql, (channel_id, CHUNK)) for sql in _MARKS_OF]
+        deletions += [(_IDS_OF, (day, channel_id, CHUNK)) for day in days]
+        if all(self._execute(sql, values).rowcount < CHUNK for sql, values in deletions):
             self._execute(_PURGE, (channel_id,))
             self._forgotten.append(name)
             self._purged += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pushd.web.hot import Stored
+from pushd.web.hot import Result
 
 
 class Head(msgspec.Struct):
@@ -88,7 +88,7 @@ class Refreshed(msgspec.Struct, tag="refreshed"):
 class Published(msgspec.Struct, tag="published"):
     """Answers publish: it is on disk."""
 
-    results: list[Stored]
+    results: list[Result]
     id: str | None = None
 
 

@@ -31,10 +31,10 @@ class Stored(msgspec.Struct):
     duplicate: bool = False
 
 
-class Result(Stored):
-    """``online``: of a user's inbox, whether the user has a live session."""
+class Result(Stored, kw_only=True):
+    """``online``: whether somebody is there for it now, such as a session of the user."""
 
-    online: bool | None = None
+    online: bool
 
 
 class Published(msgspec.Struct):

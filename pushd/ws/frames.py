@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pushd.core.frames import (
     Ack,
@@ -21,7 +21,6 @@ from pushd.core.frames import (
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
 from pushd.errors import BadRequest, Forbidden, NoHandler, PushdError, TooLarge
 from pushd.log import Marks, Stored
-from pushd.publish import stored_json
 
 if TYPE_CHECKING:
     from pushd.ws.session import WebSocketSession
@@ -124,7 +123,7 @@ class FrameHandlers:
                 session.deny(result, asked.id)
                 return
             session.hub.counters.acked(result)
-            results: list[dict[str, Any]] = [stored_json(stored) for stored in result]
+            results = session.hub.audience.results(result)
             session.send(frame("published", id=asked.id, results=results))
 
         try:

@@ -227,10 +227,14 @@ def test_an_answer_with_a_hole_is_refused(cursor: str, wrong: ChannelAnswer) -> 
 
 def test_ones_own_go_on_where_the_server_has_the_device() -> None:
     state = FollowState({}, mine=True)
-    heads = {"user:alice": Head(A, 9, delivered=f"{A}.4"), "user:alice:new": Head(B, 9)}
+    heads = {
+        "user:alice": Head(A, 9, delivered=f"{A}.4"),
+        "user:alice:new": Head(B, 9),
+        "session:s1": Head(B, 1),
+    }
     for name, head in heads.items():
         state.met(name, head)
-    assert state.places == {"user:alice": f"{A}.4", "user:alice:new": "0"}
+    assert state.places == {"user:alice": f"{A}.4", "user:alice:new": "0", "session:s1": "0"}
     ask = state.begin(everything=False)
     assert ask.wanted == set(heads)
 

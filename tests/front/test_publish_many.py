@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
-from tests.support.app import KEY, Server, running_server
+from tests.support.app import KEY, Server, running_server, until
+from tests.support.events import listening
 from tests.support.http import Answer
 
 DEEP = b"[" * 32 + b"]" * 32
@@ -34,11 +36,43 @@ async def test_targets_of_every_kind_each_once(server: Server) -> None:
     assert set(server.hub.log.heads) == set(named)
 
 
-async def test_users_results_say_who_is_online(server: Server) -> None:
-    async with server.socket(token=server.token("alice")) as socket:
-        await socket.expect("hello")
-        results = (await publish(server, {"users": ["alice", "bob"], "all": True})).json["results"]
-    assert [result.get("online") for result in results] == [True, False, None]
+async def test_each_result_says_whether_somebody_is_there(server: Server) -> None:
+    to = {
+        "users": ["alice", "bob"],
+        "channels": ["user:alice:orders", "user:bob:orders", "news", "later", "polled", "nobody"],
+        "all": True,
+    }
+
+    async def online() -> list[str]:
+        results = (await publish(server, to)).json["results"]
+        assert all(isinstance(result["online"], bool) for result in results)
+        return [result["channel"] for result in results if result["online"]]
+
+    async def poll() -> None:
+        await server.pull("polled", after="head", wait=50)
+
+    assert await online() == []
+    async with server.socket("/v1/ws?channels=news", token=server.token("alice")) as socket:
+        session = (await socket.expect("hello"))["session"]
+        assert await online() == ["user:alice:orders", "news", "user:alice", "all"]
+        assert (await publish(server, {"sessions": [session]})).json["results"][0]["online"] is True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poll)
+            await until(lambda: server.hub.pulls.held)
+            assert "polled" in await online()
+        # The frame says the same, and an event stream counts as well.
+        async with listening(server, "channels=later", token=server.token("bob")) as stream:
+            await stream.expect("hello")
+            async with server.socket(token=KEY) as service:
+                await service.expect("hello")
+                frame = {"type": "publish", "to": {**to, "all": False}, "message": {"data": 1}}
+                await service.send(frame)
+                results = (await service.expect("published"))["results"]
+                assert [result["online"] for result in results] == [
+                    *(True, True, True, True, False, False, True, True)
+                ]
+    await until(lambda: not server.hub.sessions.by_id)
+    assert await online() == []
 
 
 async def test_the_same_id_again_in_all_and_in_some(server: Server) -> None:
@@ -79,7 +113,10 @@ BAD: list[tuple[object, int]] = [
     ({"groups": [""]}, 400),
     ({"all": 1}, 400),
     ({"everybody": True}, 400),
-    ({"sessions": ["s1"]}, 400),
+    ({"sessions": [""]}, 400),
+    ({"sessions": "s1"}, 400),
+    ({"sessions": ["s1"]}, 404),
+    ({"users": ["alice"], "sessions": ["s1"]}, 404),
     ("news", 400),
     (None, 400),
 ]
@@ -89,7 +126,7 @@ BAD: list[tuple[object, int]] = [
 async def test_no_targets(server: Server, to: object, status: int) -> None:
     answer = await publish(server, to)
     assert answer.status == status, answer.json
-    assert answer.code == {400: "bad_request", 403: "forbidden"}[status]
+    assert answer.code == {400: "bad_request", 403: "forbidden", 404: "not_found"}[status]
     assert server.hub.log.heads == {}
 
 

@@ -115,13 +115,13 @@ async def test_each_channel_and_route(server: Server, who: str) -> None:
     assert set(server.hub.log.heads) == publishes, "nothing else was stored"
 
 
-async def test_session_channels_are_for_nobody_here(server: Server) -> None:
+async def test_channels_of_no_live_session_are_for_nobody(server: Server) -> None:
     for token in (KEY, credential(server, "alice of everything")):
         assert verdict(await server.pull("session:s1", token, after=0)) == "forbidden"
     answer = await server.ask(
         "POST", "/v1/channels/session:s1/messages", token=KEY, body={"data": 1}
     )
-    assert answer.status == 404, "not served yet"
+    assert answer.status == 404
 
 
 ROUTES = [

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pushd.core.positions import Cursor
+from pushd.errors import BadRequest
 from pushd.log import Log, sweeper
 from pushd.log.crossing import Signal
 from pushd.log.idclock import DAY_MS, IdClock
@@ -18,6 +19,7 @@ from pushd.log.store import connect_reader
 from tests.log.invariants import check
 from tests.log.support import (
     OPTIONS,
+    answer,
     append,
     delete,
     entry,
@@ -26,6 +28,7 @@ from tests.log.support import (
     opened,
     outcome,
     read,
+    swept,
     written,
 )
 
@@ -195,6 +198,35 @@ async def test_a_deleted_name_is_forgotten_after_its_ids(
         assert again.epoch > at.epoch
         assert log.heads["gone"].channel_id > old
         check(tmp_path)
+
+
+async def test_what_is_discarded_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of today's ids, too; the next life of the name begins as a new one does."""
+    monkeypatch.setattr(sweeper, "CHUNK", 4)
+    async with opened(tmp_path, NEVER) as log:
+        ids = [entry("gone", n, id=f"{n}") for n in range(9)]
+        [stored, *_] = await append(log, *ids, entry("stays", id="s"), entry("again", id="a"))
+        found = await answer(lambda done: log.discard(["gone", "never", "again"], done))
+        assert found == 2
+        assert list(log.heads) == ["stays"]
+        [later] = await append(log, entry("again", id="b"))
+        await swept(log)
+        check(tmp_path)
+        await tidy(log)
+        assert rows(tmp_path, "SELECT name FROM channels ORDER BY 1") == [("again",), ("stays",)]
+        assert rows(tmp_path, "SELECT DISTINCT id FROM idempotency ORDER BY 1") == [
+            *(("a",), ("b",), ("s",))
+        ]
+        check(tmp_path)
+        [again] = await append(log, entry("gone", 3, id="3"))
+        assert (again.seq, again.duplicate) == (1, False)
+        assert again.epoch > later.epoch > stored.epoch
+    async with opened(tmp_path, NEVER) as log:
+        assert set(log.heads) == {"stays", "again", "gone"}
+        with pytest.raises(BadRequest):
+            log.discard(["x"] * 101, lambda _: None)
 
 
 async def test_a_deleted_name_goes_by_the_clock_of_its_ids(

@@ -64,7 +64,7 @@ async def get_channel(call: Call) -> Channel:
 def describe(hub: Hub, head: Head) -> Channel:
     rules = hub.namespaces.of(head.channel)
     topic = hub.fanout.topics.get(head.channel)
-    kept = rules.retention
+    kept = hub.namespaces.retention(head.channel)
     return Channel(
         channel=head.channel,
         epoch=head.epoch,

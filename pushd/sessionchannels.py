@@ -1,0 +1,102 @@
+"""The channels ``session:ID``: each begins with its first message, and ends with its session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+import structlog
+import trio
+
+from pushd.core.names import SESSION_PREFIX
+from pushd.core.wheel import Expiring, TimingWheel
+from pushd.errors import PushdError
+from pushd.fanout import Fanout
+from pushd.happenings import Happenings, SessionClosed
+from pushd.log import MOST_DISCARDED, Log
+from pushd.sessions import Sessions
+
+RETRY_S: Final = 1.0
+
+log = structlog.get_logger("pushd.sessions")
+
+
+class SessionChannels(Expiring):
+    """Sessions without one cost nothing. Those that are over are deleted, tried until it is done:
+    a record for all of them, one request to the log at a time."""
+
+    def __init__(
+        self,
+        log: Log,
+        sessions: Sessions,
+        fanout: Fanout,
+        wheel: TimingWheel[Expiring],
+        happenings: Happenings,
+    ) -> None:
+        super().__init__()
+        self._log = log
+        self._sessions = sessions
+        self._fanout = fanout
+        self._wheel = wheel
+        self._leaving: dict[str, None] = {}
+        self._busy = False
+        happenings.listen(SessionClosed, self._closed)
+
+    def __len__(self) -> int:
+        """How many are still to be deleted."""
+        return len(self._leaving)
+
+    def clear(self, channels: Iterable[str]) -> None:
+        """At the start: those of an earlier process. Nobody can read them meanwhile."""
+        self._remove(name for name in channels if name.startswith(SESSION_PREFIX))
+
+    def begun(self, channel: str) -> None:
+        """Its first message is on disk: the session follows it, if it has not closed meanwhile."""
+        session = self._sessions.by_id.get(channel[len(SESSION_PREFIX) :])
+        if session is None:
+            self._remove([channel])
+        elif not session.closing:
+            self._sessions.follow_unasked(session, channel)
+
+    def _closed(self, happening: SessionClosed) -> None:
+        channel = SESSION_PREFIX + happening.session.id
+        # What is on its way to the disk shows at ``begun``.
+        if channel in self._log.heads:
+            self._remove([channel])
+        else:
+            self._fanout.recall(channel)  # polls may wait for a first message
+
+    def _remove(self, channels: Iterable[str]) -> None:
+        self._leaving.update(dict.fromkeys(channels))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._busy or not self._leaving:
+            return
+        part = list(islice(self._leaving, MOST_DISCARDED))
+        self._busy = True
+
+        def done(result: int | PushdError) -> None:
+            self._busy = False
+            if isinstance(result, PushdError):
+                self._later(result)
+                return
+            for channel in part:
+                del self._leaving[channel]
+            self._go_on()
+
+        try:
+            self._log.discard(part, done)
+        except PushdError as error:
+            self._busy = False
+            self._later(error)
+
+    def _later(self, error: PushdError) -> None:
+        """A full disk, or too much to do; at a stop the next start does it."""
+        log.warning("channels of closed sessions stay for now", reason=error.detail)
+        self._wheel.arm(self, trio.current_time() + RETRY_S)
+
+    def expire(self) -> None:
+        """Tried again."""
+        self._go_on()
