@@ -141,12 +141,27 @@ class Sessions:
             if at is not UNWRITTEN:
                 subscription.sent = (at.epoch, at.seq)
             known = marks.get(channel, NO_MARKS)
-            entry = heads[channel] = head_json(at, known)
-            if session.user is not None:
-                entry["unread"] = unread(channel, at, known.read, known.since)
+            entry = heads[channel] = self.head_json(session.user, channel, at, known)
             if channel in cursors:
                 entry.update(self._compared(channel, cursors[channel], at))
         return heads
+
+    def head_json(
+        self, user: str | None, channel: str, at: Position, marks: Marks
+    ) -> dict[str, Any]:
+        """Where a channel is, how far it was given and read, and what the user has not read."""
+        entry: dict[str, Any] = {
+            **at.as_dict(),
+            "delivered": None if marks.delivered is None else str(marks.delivered),
+            "read": None if marks.read is None else str(marks.read),
+        }
+        if user is not None:
+            entry["unread"] = self.unread(user, channel, at, marks)
+        return entry
+
+    def unread(self, user: str, channel: str, at: Position, marks: Marks) -> int | None:
+        """How many messages of it the user has not read; see ``core.unread``."""
+        return unread(channel, at, marks.read, marks.since)
 
     def _compared(self, channel: str, cursor: str, at: Position) -> dict[str, Any]:
         """What a head says beside of a cursor that is not good."""
@@ -179,12 +194,3 @@ class Sessions:
                 self._fanout.unsubscribe(subscription)
                 gone.append(channel)
         return gone
-
-
-def head_json(at: Position, marks: Marks) -> dict[str, Any]:
-    """Where a channel is, how far the device has been given it and the user has read it."""
-    return {
-        **at.as_dict(),
-        "delivered": None if marks.delivered is None else str(marks.delivered),
-        "read": None if marks.read is None else str(marks.read),
-    }

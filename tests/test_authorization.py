@@ -116,6 +116,7 @@ ROUTES = [
     Route("GET", "/v1/channels/session:x/messages?after=0", "401 401 403 403 403 403 403 403"),
     Route("POST", "/v1/ack", "401 401 403 204 403 204 403 204", CURSORS),
     Route("POST", "/v1/channels/news/read", "401 401 403 204 403 400 403 400", {"cursor": "0"}),
+    Route("GET", "/v1/inbox", "401 401 200 200 403 403 403 403"),  # services have none
     Route("POST", "/v1/call", "401 401 404 404 404 404 404 404", {"name": "X"}),
     # Operations
     Route("GET", "/v1/stats", LISTS),

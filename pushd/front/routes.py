@@ -21,6 +21,7 @@ from pushd.front.connection import Engine, HttpConnection
 from pushd.front.greetings import Greetings
 from pushd.front.heavy import HEAVY, serve_in_turn
 from pushd.front.history import History
+from pushd.front.inbox import get_inbox
 from pushd.front.marks import call, read
 from pushd.front.multipull import ack, multi_pull
 from pushd.front.origins import answer_preflight
@@ -66,6 +67,7 @@ class Routes:
             self._prefix + b"/v1/publish": {b"POST": publish_many},
             self._prefix + b"/v1/pull": {b"POST": multi_pull},
             self._prefix + b"/v1/ack": {b"POST": ack},
+            self._prefix + b"/v1/inbox": {b"GET": get_inbox},
             self._prefix + b"/v1/call": {b"POST": call},
             self._prefix + b"/v1/events": {b"GET": engines.events},
         }

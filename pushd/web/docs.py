@@ -118,7 +118,9 @@ def _operation(
     path = full_path(operation, prefix)
     described = document_["paths"][path][operation.method.lower()]
     parts = [f"<p>{prose(described['description'])}</p>" if "description" in described else ""]
-    if (who := _WHO.get(operation.who)) is not None:
+    if operation.who == "user":
+        parts.append('<p class="quiet">The token of a user.</p>')
+    elif (who := _WHO.get(operation.who)) is not None:
         scopes = " or ".join(f"<code>{scope}</code>" for scope in operation.scopes)
         key = f"A key with scope {scopes}" if scopes else "Any key"
         parts.append(f'<p class="quiet">{key}{who}.</p>')
@@ -178,7 +180,8 @@ def _curl(operation: Operation, path: str) -> str:
     if operation.method == "DELETE" or (operation.method == "POST" and operation.body is None):
         first += f" -X {operation.method}"
     if operation.who != "open":
-        first += ' -H "Authorization: Bearer $KEY"'
+        credential = "$TOKEN" if operation.who == "user" else "$KEY"
+        first += f' -H "Authorization: Bearer {credential}"'
     if any(answer.media == EVENTS for answer in operation.answers):
         first += " -N"
     parts = [first]

@@ -11,6 +11,7 @@ from pushd.core.frames import Message
 from pushd.core.permissions import PUBLISH, READ
 from pushd.core.positions import MAX_SEQ
 from pushd.front.bodies import DEFAULT_LIMIT, AckBody, CallBody, MultiBody, ReadBody
+from pushd.front.inbox import MAX_LIMIT, MAX_NEXT
 from pushd.publish import Fanned
 from pushd.web.operation import NDJSON, Answer, Body, Operation
 from pushd.web.params import CHANNEL, DEVICE, query, text, whole
@@ -113,6 +114,26 @@ class MultiPull(msgspec.Struct):
     notices: list[Notice]
 
 
+class InboxItem(msgspec.Struct):
+    """``delivered``: of the device that asks. ``read``: of the user. Both a cursor, or null."""
+
+    channel: str
+    epoch: str
+    first: int
+    head: int
+    delivered: str | None
+    read: str | None
+    unread: int
+
+
+class Inbox(msgspec.Struct):
+    """``unread``: of all channels together, on the first page; null on the others."""
+
+    items: list[InboxItem]
+    next: str | None
+    unread: int | None
+
+
 class Health(msgspec.Struct):
     status: str
     node: str = ""
@@ -123,6 +144,8 @@ _AFTER = query(
 )
 _WAIT = query("wait", _NUMBER, "Seconds to wait for something newer.", example="25")
 _LIMIT = query("limit", whole(1, 1000, DEFAULT_LIMIT), "Messages of one answer.")
+_OWN = query("limit", whole(1, MAX_LIMIT, DEFAULT_LIMIT), "Channels of one page.")
+_NEXT = query("next", text(MAX_NEXT, 0), "The next of the page before.")
 _ATLEAST = query("atleast", whole(0, MAX_SEQ), "The seq of the hint that caused the pull.")
 _BEFORE = query("before", whole(1, MAX_SEQ), "History: the messages before this seq.")
 _LAST = query("last", whole(1, 1000), "History: the newest so many.")
@@ -222,6 +245,19 @@ OPERATIONS = (
         body=Body(ReadBody, '{"cursor":"0"}'),
         answers=(Answer(204, "It is recorded, and the user's other devices are told."),),
         refusals=(410,),
+        hot=True,
+    ),
+    Operation(
+        name="inbox",
+        method="GET",
+        path="/v1/inbox",
+        tag="Publish and pull",
+        summary="The user's own channels, and what is unread in each",
+        help="For users' tokens: all, the user's inboxes and groups, by name. unread, beside the "
+        "items, is the sum of all of them; it is null on all pages but the first.",
+        who="user",
+        params=(DEVICE, _OWN, _NEXT),
+        answers=(Answer(200, "A page of channels by name.", Inbox),),
         hot=True,
     ),
     Operation(

@@ -93,6 +93,8 @@ def _about(operation: Operation) -> str:
         about.append(f"Needs a key with scope {' or '.join(operation.scopes)}.")
         if operation.whole:
             about.append("Keys that are limited to patterns are refused.")
+    if operation.who == "user":
+        about.append("Needs the token of a user.")
     return " ".join(about)
 
 
@@ -101,7 +103,8 @@ def _security(operation: Operation) -> list[dict[str, list[str]]]:
         return []
     if operation.who == "local":
         return [{}, {"key": []}]
-    return [{"key": []}] if operation.who == "service" else [{"key": []}, {"token": []}]
+    key, token = {"key": list[str]()}, {"token": list[str]()}
+    return {"service": [key], "user": [token]}.get(operation.who, [key, token])
 
 
 def _parameter(operation: Operation, param: Param) -> dict[str, Any]:

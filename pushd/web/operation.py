@@ -13,8 +13,8 @@ Schema = dict[str, Any]
 Handler = Callable[["Call"], Awaitable[Any]]
 
 # Who may call: everybody; whoever asks from this machine, else a key; users and services;
-# services only.
-Who = Literal["open", "local", "anyone", "service"]
+# services only; users only.
+Who = Literal["open", "local", "anyone", "service", "user"]
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"

@@ -16,7 +16,7 @@ import schemathesis
 from pushd.web.asyncapi import asyncapi
 from pushd.web.docs import docs_page
 from pushd.web.frames import ServerFrame
-from pushd.web.hot import MultiPull, Published, Pull, Stored
+from pushd.web.hot import Inbox, MultiPull, Published, Pull, Stored
 from pushd.web.openapi import openapi
 from pushd.web.pages import ADDRESS
 from pushd.web.table import OPERATIONS, full_path
@@ -171,6 +171,7 @@ async def test_real_answers_of_the_hot_routes_are_as_described(server: Server) -
     assert "reset" in answer["channels"]["x"]
     assert "error" in answer["channels"]["a/b"]
     strict(MultiPull, answer)
+    strict(Inbox, (await server.ask("GET", "/v1/inbox", token=server.token("alice"))).json)
 
 
 async def test_real_notices_are_as_described(server: Server) -> None:

@@ -13,8 +13,7 @@ from pushd.core.names import inbox_owner
 from pushd.core.permissions import ADMIN, READ
 from pushd.core.positions import Cursor
 from pushd.core.pulling import Position
-from pushd.core.unread import unread
-from pushd.log import Head, UserMarks
+from pushd.log import Head, Marks, UserMarks
 from pushd.web.admin.sessions import KICKED, last_seen_ms, session_item
 from pushd.web.call import Call, answer_of, page, searching
 from pushd.web.operation import Answer, Operation
@@ -64,22 +63,23 @@ async def get_user(call: Call) -> User:
     sessions = [session_item(call, each) for each in call.hub.sessions.of_user(user)]
     heads = call.hub.log.heads
     channels = [
-        _channel(heads[name], marks)
+        _channel(call, heads[name], marks)
         for name, marks in found.items()
         if name in heads and call.covers(name)
     ]
     return User(user, item.online, item.last_seen, sessions, channels)
 
 
-def _channel(head: Head, marks: UserMarks) -> UserChannel:
+def _channel(call: Call, head: Head, marks: UserMarks) -> UserChannel:
     at = Position(head.epoch, head.first, head.seq)
+    known = Marks(None, marks.read, marks.since)
     return UserChannel(
         channel=head.channel,
         epoch=head.epoch,
         first=head.first,
         head=head.seq,
         read=None if marks.read is None else str(marks.read),
-        unread=unread(head.channel, at, marks.read, marks.since),
+        unread=call.hub.sessions.unread(call.args["user"], head.channel, at, known),
         devices=[
             DeviceState(device, str(cursor), _lag(cursor, head))
             for device, cursor in sorted(marks.delivered.items())
