@@ -54,6 +54,7 @@ def make_log(settings: Settings) -> Log:
             write_behind_s=settings.write_behind,
             idempotency_s=settings.idempotency,
             retention_interval_s=settings.retention_interval,
+            active_s=settings.cursor_active,
             listen=str(settings.listen),
         ),
     )

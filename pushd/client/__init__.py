@@ -1,6 +1,6 @@
 """The Python client, on Trio: publish with retries, pull, and follow by hint and pull."""
 
-from pushd.client.answers import ChannelItem, Message, Published, Pulled
+from pushd.client.answers import ChannelInfo, ChannelItem, Message, Published, Pulled, SlowDevice
 from pushd.client.client import Client
 from pushd.client.events import Dropped, Event, Placed, ReadElsewhere, Received, Reset, Status
 from pushd.client.follow import Follow
@@ -11,6 +11,7 @@ from pushd.client.stores import CursorStore, FileCursors, MemoryCursors
 
 __all__ = [
     "BadAnswer",
+    "ChannelInfo",
     "ChannelItem",
     "Client",
     "CursorStore",
@@ -32,6 +33,7 @@ __all__ = [
     "Received",
     "Reset",
     "RetryPolicy",
+    "SlowDevice",
     "Status",
     "Unreachable",
 ]

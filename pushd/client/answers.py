@@ -156,6 +156,33 @@ class ChannelItem(msgspec.Struct, frozen=True):
     head: int
 
 
+class SlowDevice(msgspec.Struct, frozen=True):
+    """The active device that lacks most of a channel: ``behind`` messages, of which ``gone`` are
+    no longer kept. ``last_seen``: ms since 1970."""
+
+    user: str
+    device: str
+    cursor: str
+    behind: int
+    gone: int
+    last_seen: int
+
+
+class ChannelInfo(msgspec.Struct, frozen=True):
+    """``GET /v1/channels/{channel}``. ``at``: of the newest message, ms since 1970."""
+
+    channel: str
+    epoch: str
+    first: int
+    head: int
+    messages: int
+    bytes: int
+    at: int
+    followers: int
+    rules: dict[str, Any]
+    slowest: SlowDevice | None = None
+
+
 class ChannelPage(msgspec.Struct, frozen=True):
     """One page of ``GET /v1/channels``; ``next`` asks for the next one."""
 

@@ -11,7 +11,14 @@ from typing import Any
 import httpx
 import trio
 
-from pushd.client.answers import ChannelItem, ChannelPage, Published, Pulled, decode
+from pushd.client.answers import (
+    ChannelInfo,
+    ChannelItem,
+    ChannelPage,
+    Published,
+    Pulled,
+    decode,
+)
 from pushd.client.credential import Credential, TokenFunction
 from pushd.client.follow import Follow, Following, Plan
 from pushd.client.groups import body_exception
@@ -189,6 +196,13 @@ class Client:
             if page.next is None:
                 return items
             params["next"] = page.next
+
+    async def channel(self, channel: str) -> ChannelInfo:
+        """How much is in one channel, its rules, its slowest device; needs such a key.
+
+        NotFound: nothing was ever published to it, or it was deleted.
+        """
+        return decode(await self._http.get(channel_path(channel), {}), ChannelInfo)
 
     # -- following -----------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from pushd.log.requests import (
     MissingMessages,
     Stored,
 )
+from pushd.log.slowest import Slowest
 from pushd.log.statistics import Histogram, LogStatistics
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Marks",
     "MissingMessages",
     "Receipts",
+    "Slowest",
     "Stored",
     "UserMarks",
 ]

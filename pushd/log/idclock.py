@@ -23,7 +23,7 @@ class IdClock:
         self.window_ms = int(window_s * 1000)
         # The window reaches into so many days before today.
         self.days_back = -(-self.window_ms // DAY_MS)
-        began = _began_at(time.time_ns() // 1_000_000, believed)
+        began, self._stood_still = _began_at(time.time_ns() // 1_000_000, believed)
         self._base = began if days is None else max(began, days[1] * DAY_MS)
         self._started = time.monotonic()
         self.oldest = self._base // DAY_MS if days is None else days[0]
@@ -31,6 +31,11 @@ class IdClock:
     def now_ms(self) -> int:
         """Steady milliseconds, near those since 1970 when it was made."""
         return self._base + int((time.monotonic() - self._started) * 1000)
+
+    def served_since(self, span_ms: int) -> int:
+        """So long ago, not counting that it stood still: nobody can have been heard of then."""
+        since = self.now_ms() - span_ms
+        return since - self._stood_still if since < self._base else since
 
     def expire_before(self, now_ms: int) -> int | None:
         """Ids of earlier days are to be deleted; None when there are none."""
@@ -42,9 +47,11 @@ class IdClock:
         self.oldest = before
 
 
-def _began_at(wall_ms: int, believed: Believed | None) -> int:
-    """A stop that seems to have been longer than a day may have been none: nothing has passed."""
+def _began_at(wall_ms: int, believed: Believed | None) -> tuple[int, int]:
+    """And how long it stood still. A stop that seems to have been longer than a day may have been
+    none: nothing has passed."""
     if believed is None:
-        return wall_ms
+        return wall_ms, 0
     stood_still = 0 if believed.is_far_behind(wall_ms) else max(0, wall_ms - believed.wall_ms)
-    return (believed.wall_ms if believed.ids_ms is None else believed.ids_ms) + stood_still
+    known = believed.wall_ms if believed.ids_ms is None else believed.ids_ms
+    return known + stood_still, stood_still

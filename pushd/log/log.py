@@ -29,6 +29,7 @@ from pushd.log.requests import (
     LogOptions,
 )
 from pushd.log.retention import UNBOUNDED, RetentionService
+from pushd.log.scans import Scans
 from pushd.log.startup import Opened, explained, open_log
 from pushd.log.statistics import LogStatistics
 from pushd.log.store import DATABASE
@@ -60,6 +61,7 @@ class Log(Reading, Administration):
         self._retention: RetentionService | None = None
         self._put: Callable[[Work | Signal], None] = _drop
         self._lines = Lines(self._put)
+        self._scans = Scans(lambda job: self._read(job))
 
     # -- appending
 

@@ -10,16 +10,26 @@ import structlog
 import trio
 
 from pushd.errors import Overloaded, PushdError
+from pushd.log.activity import Activity
 from pushd.log.history import ReadBack
 from pushd.log.marks import SEEN, Found, MarkBuffer, newest
 from pushd.log.reader import Done, Job, LoadMarks, Reader, ReadMessages
 from pushd.log.requests import Head, LogOptions, Marks, MissingMessages
+from pushd.log.scans import Scans
+from pushd.log.slowest import Slowest
 
 _logger = structlog.get_logger("pushd.log")
 
 
+class _Writer(Protocol):
+    activity: Activity
+
+
 class _Engine(Protocol):
     reader: Reader
+
+    @property
+    def writer(self) -> _Writer: ...
 
 
 class Reading:
@@ -29,6 +39,7 @@ class Reading:
     options: LogOptions
     _marks: MarkBuffer
     _refusal: PushdError | None
+    _scans: Scans
     _waiting_reads = 0
 
     @property
@@ -111,6 +122,14 @@ class Reading:
             done(marks)
 
         self._read(LoadMarks(user, device, ids, merge))
+
+    def find_slowest(self, head: Head, done: Callable[[Slowest | PushdError | None], None]) -> None:
+        """The active device that is farthest behind in the channel, by the marks that are on disk.
+
+        None: no active device has a mark of this life. Where looking takes long, it may be of some
+        seconds ago. Raises NotReady.
+        """
+        self._scans.ask(head, self._started_engine.writer.activity, done)
 
     def _read(self, job: Job) -> None:
         refusal = self._refusal

@@ -142,7 +142,10 @@ class MissingMessages(PushdError):
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """Bytes, messages, seconds. ``listen`` is only shown to a second process that is refused."""
+    """Bytes, messages, seconds. ``listen`` is only shown to a second process that is refused.
+
+    ``active_s``: a device that was heard of since then is one that comes back.
+    """
 
     min_free_bytes: int = 256 * MIB
     backlog_bytes: int = 16 * MIB
@@ -155,4 +158,5 @@ class LogOptions:
     retention_interval_s: float = 60.0
     devices_per_user: int = 20
     device_idle_s: float = 30 * 86_400.0
+    active_s: float = 86_400.0
     listen: str = ""

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from migrations import MIGRATIONS
 from pushd.errors import CannotStart
-from pushd.log import believed, swap, walcheck
+from pushd.log import activity, believed, swap, walcheck
 from pushd.log.lock import LockFile
 from pushd.log.requests import MIB, Head, LogOptions
 from pushd.log.store import CACHE_KIB, DATABASE, Store, connect_reader, connect_writer
@@ -72,7 +72,8 @@ def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened
             wal = walcheck.look(wal_path)
             connection = connect_writer(directory)
             undo.callback(connection.close)
-            store = Store(connection, options.devices_per_user)
+            coarse_ms = activity.coarse_ms(options.active_s)
+            store = Store(connection, options.devices_per_user, coarse_ms)
             _check_ours(connection)
             if not doing:
                 marker.refuse(connection)

@@ -13,7 +13,7 @@ from typing import Final
 from pushd.core.positions import Cursor
 from pushd.log.devices import Devices
 from pushd.log.marks import MarkKey
-from pushd.log.markwrites import write_marks
+from pushd.log.markwrites import COARSE_MS, MarkWrites
 
 DATABASE: Final = "pushd.db"
 # Another program (a shell, a backup) may hold the file for a moment; then it is an error.
@@ -81,7 +81,8 @@ class Rows:
     # Epoch and id, the newest given out; set when a channel begins.
     last: tuple[str, int] | None = None
     marks: list[tuple[MarkKey, Cursor]] = field(default_factory=list)
-    marks_at: int = 0
+    # Ms since 1970, and of the steady clock.
+    marks_at: tuple[int, int] = 0, 0
     expire_before: int | None = None
 
     def __bool__(self) -> bool:
@@ -97,9 +98,16 @@ class Rows:
 class Store:
     """The only connection that writes. Used by one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection, devices_per_user: int = 20) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        devices_per_user: int = 20,
+        coarse_ms: int = COARSE_MS,
+    ) -> None:
+        """``coarse_ms``: see MarkWrites."""
         self.connection = connection
         self.devices = Devices(connection, devices_per_user)
+        self._mark_writes = MarkWrites(connection, self.devices, coarse_ms)
         self._execute = connection.execute
         self._many = connection.executemany
 
@@ -150,7 +158,7 @@ class Store:
         if rows.last is not None:
             self._execute(_SET_LAST, rows.last)
         if rows.marks:
-            write_marks(self._many, self.devices, rows.marks, rows.marks_at)
+            self._mark_writes.write(rows.marks, rows.marks_at)
         expired = 0
         if rows.expire_before is not None:
             # Faster than ids come in, so that it ends; small enough not to be felt.

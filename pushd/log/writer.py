@@ -12,6 +12,7 @@ import structlog
 
 from pushd.errors import StorageBroken
 from pushd.log import failures
+from pushd.log.activity import Activity
 from pushd.log.changer import Changer
 from pushd.log.changes import Request
 from pushd.log.checkpoint import Checkpointer
@@ -64,6 +65,7 @@ class Writer:
         )
         self._reusable_bytes = opened.store.reusable_bytes()
         self._clock = IdClock(opened.store.day_span(), options.idempotency_s, opened.believed)
+        self.activity = Activity(self._clock, options.active_s)
         self._decider = Decider(opened.store, opened.last_epoch, self._clock)
         self._sweeper = Sweeper(opened.store, self._clock, options.device_idle_s)
         self._changer = Changer(
@@ -135,7 +137,7 @@ class Writer:
         """Marks that are due and ids that are too old ride along, a bounded number each."""
         if self._marks_due is not None and self._marks_due <= time.monotonic():
             rows.marks = self._marks.next_slice()
-            rows.marks_at = time.time_ns() // 1_000_000
+            rows.marks_at = time.time_ns() // 1_000_000, self._clock.now_ms()
             if not rows.marks:
                 self._marks_due = None
         rows.expire_before = self._clock.expire_before(self._clock.now_ms())

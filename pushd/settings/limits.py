@@ -184,6 +184,12 @@ class Storage:
     retention_interval: float = setting(
         10.0, Duration(0.01, HOUR), "How often is looked for messages that are to be removed."
     )
+    cursor_active: float = setting(
+        24 * HOUR,
+        Duration(0.1, 365 * DAY),
+        "A device that was heard of since then counts as one that comes back: the slowest of them "
+        "is shown.",
+    )
     tail_cache: int = setting(
         256 * MIB, Size(0, TIB), "Memory for recent messages and answers of all channels."
     )

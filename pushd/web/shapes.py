@@ -171,8 +171,24 @@ class Rules(msgspec.Struct):
     retention_bytes: int | None
 
 
+class SlowDevice(msgspec.Struct):
+    """The active device that lacks most of a channel. ``behind``: so many messages; ``gone`` of
+    them are no longer kept. ``last_seen``: when it pulled or acked last, to the 24th part of
+    ``cursor_active``."""
+
+    user: str
+    device: str
+    cursor: str
+    behind: int
+    gone: int
+    last_seen: int
+
+
 class Channel(msgspec.Struct):
-    """``at``: of the newest message. ``followers``: sessions of this node that get its hints."""
+    """``at``: of the newest message. ``followers``: sessions of this node that get its hints.
+
+    ``slowest`` null: no device that was heard of within ``cursor_active`` has pulled it.
+    """
 
     channel: str
     epoch: str
@@ -182,6 +198,7 @@ class Channel(msgspec.Struct):
     bytes: int
     at: int
     followers: int
+    slowest: SlowDevice | None
     rules: Rules
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -93,6 +95,35 @@ def test_channels(server: Server) -> None:
         "items": [{"channel": "news", "epoch": EPOCH, "first": 1, "head": 1}]
     }
     assert server.seen[0][3] == f"Bearer {KEY}"
+
+
+SLOWEST = {
+    "user": "bob", "device": "lap\x1btop", "cursor": f"{EPOCH}.2", "behind": 7, "gone": 0,
+    "last_seen": 1_700_000_000_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("slowest", "shown"),
+    [
+        (None, "no active device"),
+        (SLOWEST, rf"bob on lap\\x1btop, 7 behind \({EPOCH}\.2\), seen 2023-11-1\d \d\d:13:20.*"),
+        (SLOWEST | {"gone": 3}, rf"bob on .*, 7 behind, 3 of them gone \({EPOCH}.*"),
+    ],
+    ids=["nobody", "behind", "gone"],
+)
+def test_one_channel_and_its_slowest_device(server: Server, slowest: Any, shown: str) -> None:
+    info = {
+        "channel": "news", "epoch": EPOCH, "first": 1, "head": 9, "messages": 9, "bytes": 700,
+        "at": 1_700_000_000_000, "followers": 2, "slowest": slowest, "rules": {"public": True},
+    }  # fmt: skip
+    server.script = [(200, info), (200, info)]
+    lines = run(server, "channels", "news").stdout.splitlines()
+    assert lines[:4] == ["channel\tnews", f"epoch\t{EPOCH}", "first\t1", "head\t9"]
+    assert re.fullmatch(rf"slowest\t{shown}", lines[-1]), lines
+    assert json.loads(run(server, "channels", "news", "--json").stdout) == info
+    assert run(server, "channels", "news", "--prefix", "n").exit_code == 2
+    assert server.seen[0][:2] == ("GET", "/v1/channels/news")
 
 
 @pytest.mark.parametrize(

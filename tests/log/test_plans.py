@@ -10,11 +10,22 @@ from types import ModuleType
 
 import pytest
 
-from pushd.log import believed, devices, history, ledger, reader, receipts, startup, store, sweeper
+from pushd.log import (
+    believed,
+    devices,
+    history,
+    ledger,
+    reader,
+    receipts,
+    slowest,
+    startup,
+    store,
+    sweeper,
+)
 from pushd.log.store import connect_reader
 from tests.log.support import open_and_close
 
-MODULES = [believed, devices, history, ledger, reader, receipts, store, sweeper]
+MODULES = [believed, devices, history, ledger, reader, receipts, slowest, store, sweeper]
 # Read whole, once, at the start.
 WHOLE = {"sweeper._WAITING"}
 # What is scanned is as small as the statement's own arguments, or a row of constants.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.log.support import written
 from tests.support.app import KEY, Server, running_server
 from tests.support.http import Answer
 from tests.support.sessions import epoch, session
@@ -45,6 +47,7 @@ async def test_one_channel(server: Server) -> None:
         "head": 3,
         "messages": 3,
         "followers": 1,
+        "slowest": None,
         "rules": {
             "public": False,
             "ephemeral": False,
@@ -54,6 +57,38 @@ async def test_one_channel(server: Server) -> None:
             "retention_bytes": None,
         },
     }
+
+
+async def test_the_slowest_device_of_a_channel(server: Server) -> None:
+    """Of those that pull: who acks more rises, and what was trimmed meanwhile is gone."""
+    await fill(server)
+
+    async def slowest() -> Any:
+        await written(server.hub.log)
+        return (await server.ask("GET", "/v1/channels/news", token="reader-key")).json["slowest"]
+
+    async def pull(user: str, seq: int, device: str) -> None:
+        after = f"{epoch(server)}.{seq}"
+        token = server.token(user)
+        answer = await server.pull("news", after=after, token=token, device=device)
+        assert answer.status == 200
+
+    assert await slowest() is None
+    await pull("bob", 4, "phone")
+    await pull("alice", 2, "tablet")
+    found = await slowest()
+    assert abs(found.pop("last_seen") - time.time() * 1000) < 60_000
+    assert found == {
+        "user": "alice",
+        "device": "tablet",
+        "cursor": f"{epoch(server)}.2",
+        "behind": 3,
+        "gone": 0,
+    }
+    await trim(server, 5)
+    assert (await slowest())["gone"] == 2
+    await pull("alice", 5, "tablet")
+    assert (await slowest())["user"] == "bob"
 
 
 @pytest.mark.parametrize(

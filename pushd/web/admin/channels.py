@@ -8,9 +8,10 @@ from functools import partial
 import trio
 
 from pushd.core.permissions import ADMIN, READ
+from pushd.core.positions import Cursor
 from pushd.errors import NotFound
 from pushd.hub import Hub
-from pushd.log import Head
+from pushd.log import Head, Slowest
 from pushd.web.call import Call, answer_of, page, searching
 from pushd.web.operation import Answer, Body, Operation
 from pushd.web.params import CHANNEL, LIMIT, NEXT, OF_SEQ, PREFIX, SEQ
@@ -21,6 +22,7 @@ from pushd.web.shapes import (
     Receipt,
     ReceiptPage,
     Rules,
+    SlowDevice,
     TrimBody,
 )
 
@@ -58,10 +60,13 @@ def existing(call: Call) -> Head:
 
 
 async def get_channel(call: Call) -> Channel:
-    return describe(call.hub, existing(call))
+    head = existing(call)
+    slowest = await answer_of(partial(call.hub.log.find_slowest, head))
+    now = existing(call)
+    return describe(call.hub, now, slowest if now is head else None)
 
 
-def describe(hub: Hub, head: Head) -> Channel:
+def describe(hub: Hub, head: Head, slowest: Slowest | None) -> Channel:
     rules = hub.namespaces.of(head.channel)
     topic = hub.fanout.topics.get(head.channel)
     kept = hub.namespaces.retention(head.channel)
@@ -74,10 +79,19 @@ def describe(hub: Hub, head: Head) -> Channel:
         bytes=head.bytes,
         at=head.at,
         followers=0 if topic is None else topic.followers,
+        slowest=None if slowest is None else _slow(head, slowest),
         rules=Rules(
             rules.public, rules.ephemeral, rules.publish, kept.age_s, kept.messages, kept.bytes
         ),
     )
+
+
+def _slow(head: Head, slowest: Slowest) -> SlowDevice:
+    user, device, seq, at = slowest
+    # Its mark may have risen since the head was looked at.
+    seq = min(seq, head.seq)
+    gone = max(0, head.first - 1 - seq)
+    return SlowDevice(user, device, str(Cursor(head.epoch, seq)), head.seq - seq, gone, at)
 
 
 async def trim(call: Call) -> ChannelItem:
