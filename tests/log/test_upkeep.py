@@ -155,7 +155,7 @@ async def test_devices_idle_for_long_are_dropped(
         left = [("u7", "phone"), ("u7", "tablet")]
         assert rows(tmp_path, "SELECT user, device FROM devices ORDER BY 1, 2") == left
         assert rows(tmp_path, "SELECT user, device FROM cursors ORDER BY 1, 2") == left
-        assert (await marks(log, "u1", "phone", "a"))["a"] == (None, at)
+        assert (await marks(log, "u1", "phone", "a"))["a"][:2] == (None, at)
         check(tmp_path)
 
 
