@@ -20,11 +20,12 @@ from pushd.enforcer import Enforcer
 from pushd.errors import BadSetting
 from pushd.fanout import Fanout, FanoutOptions
 from pushd.happenings import Happenings
+from pushd.hook import ConnectHook, HookRules
 from pushd.hub import Hub
 from pushd.inboxes import Inboxes
 from pushd.kept import Kept
 from pushd.keysource import Place, RefreshedKeys, Sources, read_file
-from pushd.limits import Quota, Shares
+from pushd.limits import Addresses, Quota, Shares
 from pushd.log import Log, LogOptions
 from pushd.marking import Marking
 from pushd.metrics import Counters
@@ -99,11 +100,37 @@ def make_sources(
     return tuple(sources.values())
 
 
+def make_hook_rules(settings: Settings) -> HookRules | None:
+    """How the application is asked about tokens; None when there is no ``auth_url``."""
+    if settings.auth_url is None or settings.webhook_secret is None:
+        return None
+    return HookRules(
+        settings.auth_url,
+        settings.webhook_secret,
+        tuple(name.encode() for name in settings.auth_headers),
+        settings.auth_request_timeout,
+        settings.auth_requests,
+        settings.auth_requests_per_second,
+        settings.auth_refusals_per_address,
+    )
+
+
 def make_authenticator(
-    settings: Settings, standing: Standing, sources: tuple[RefreshedKeys, ...]
+    settings: Settings,
+    standing: Standing,
+    sources: tuple[RefreshedKeys, ...],
+    hook: ConnectHook | None = None,
 ) -> Authenticator:
     """Raises BadSetting for keys that cannot be used."""
-    return Authenticator(*make_keys(settings), sources=sources, standing=standing)
+    return Authenticator(*make_keys(settings), sources=sources, standing=standing, hook=hook)
+
+
+def make_hook(settings: Settings, standing: Standing, counters: Counters) -> ConnectHook:
+    """What asks the application, once it runs."""
+    addresses = Addresses(settings.trusted_proxies)
+    hook = ConnectHook(standing, counters, addresses, settings.node_id)
+    hook.install(make_hook_rules(settings))
+    return hook
 
 
 def make_origins(settings: Settings) -> Origins:
@@ -143,6 +170,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     standing.revoked = log.revocations
     access = Access(namespaces.public, standing)
     sources = make_sources(settings)
+    hook = make_hook(settings, standing, counters)
     wheel = _make_wheel(settings)
     fanout = _make_fanout(settings, counters, namespaces)
     places = Places(log, namespaces)
@@ -174,7 +202,8 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         settings=settings,
         node_id=settings.node_id,
         log=log,
-        authenticator=make_authenticator(settings, standing, sources),
+        authenticator=make_authenticator(settings, standing, sources, hook),
+        hook=hook,
         access=access,
         namespaces=namespaces,
         origins=make_origins(settings),

@@ -37,6 +37,12 @@ class PushdError(Exception):
         self.retry_after = retry_after
         self.extra = extra or {}
 
+    def again(self) -> PushdError:
+        """The same to raise once more: one that is kept would keep what it went through."""
+        error = type(self)(self.detail, retry_after=self.retry_after, extra=self.extra)
+        error.cure = self.cure
+        return error
+
     def as_dict(self) -> dict[str, Any]:
         """Members of the problem object, ``code`` first."""
         members = {

@@ -24,6 +24,7 @@ from pushd.enforcer import Enforcer
 from pushd.errors import Overloaded
 from pushd.fanout import Fanout
 from pushd.happenings import Happenings
+from pushd.hook import ConnectHook
 from pushd.inboxes import Inboxes
 from pushd.keysource import Sources
 from pushd.limits import jittered
@@ -52,6 +53,7 @@ class Hub:
     node_id: str
     log: Log
     authenticator: Authenticator
+    hook: ConnectHook
     access: Access
     namespaces: Namespaces
     origins: Origins

@@ -68,6 +68,10 @@ class Counters:
     outbound_failures: int = _count("Requests to the application that had no usable answer.")
     circuits_opened: int = _count("Times that an application was given up on for a while.")
     rates_exceeded: int = _count("Sessions closed because they went on beyond their rate.")
+    auth_asked: int = _count("Questions put to auth_url, each once however often it was sent.")
+    auth_known: int = _count("Tokens that auth_url had told of before, good or not.")
+    auth_refused: int = _count("Questions that auth_url answered with a refusal.")
+    auth_unusable: int = _count("Answers of auth_url that were of no use, see the log.")
     errors: Counter[str] = field(default_factory=Counter)  # by stable code, see errors.py
 
     def acked(self, stored: Sequence[Stored]) -> None:

@@ -1,4 +1,4 @@
-"""SIGHUP: keys, key sets and origins anew, while everybody stays connected who still may.
+"""SIGHUP: keys, key sets, the connect hook and origins anew; who still may stays connected.
 
 All or nothing: what cannot be used leaves everything as it was.
 """
@@ -11,13 +11,19 @@ from dataclasses import fields
 import structlog
 import trio
 
-from pushd.build import make_keys, make_origins, make_sources
+from pushd.build import make_hook_rules, make_keys, make_origins, make_sources
 from pushd.errors import PushdError
 from pushd.hub import Hub
 from pushd.keysource import RefreshedKeys, load_all
 from pushd.settings import Settings
 
-RELOADED = frozenset({"api_key", "jwt_secret", "keys", "jwt", "jwks_refresh", "origins"})
+RELOADED = frozenset(
+    {
+        *("api_key", "jwt_secret", "keys", "jwt", "jwks_refresh", "origins"),
+        *("webhook_secret", "auth_url", "auth_headers", "auth_request_timeout", "auth_requests"),
+        *("auth_requests_per_second", "auth_refusals_per_address"),
+    }
+)
 
 log = structlog.get_logger("pushd.server")
 
@@ -55,6 +61,8 @@ class Reloader:
         await load_all(sources)
         before = hub.access.standing.keys
         hub.authenticator.install(*make_keys(settings), sources)
+        hub.hook.install(make_hook_rules(settings))
+        hub.authenticator.keys_changed()
         hub.origins = make_origins(settings)
         hub.key_sources.replace(sources)
         for source in set(sources).intersection(known):

@@ -112,6 +112,7 @@ async def _start_services(hub: Hub, stopper: Stopper, load: Callable[[], Setting
     await services.start(stopper.watch_signals)  # before what may take seconds
     hub.key_sources.on_change = hub.keys_changed
     await services.start(hub.key_sources.run)
+    await services.start(hub.hook.run)
     await services.start(hub.enforcer.run)
     await services.start(reloader.run)
 

@@ -76,6 +76,21 @@ class _Claims(msgspec.Struct):
 _decode_claims = msgspec.json.Decoder(_Claims).decode
 
 
+def is_jwt(credential: str) -> bool:
+    """Whether it looks like one: three parts, of which the first names an algorithm.
+
+    What looks like one is checked here and nowhere else, however wrong it is.
+    """
+    head, _, rest = credential.partition(".")
+    if rest.count(".") != 1:
+        return False
+    try:
+        header = msgspec.json.decode(_from_base64(head))
+    except (BadRequest, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return isinstance(header, dict) and "alg" in header
+
+
 class TokenVerifier:
     """Checks tokens with the keys of the settings and those of ``sources``."""
 

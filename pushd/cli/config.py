@@ -66,12 +66,15 @@ def docs() -> None:
 def _weak_keys(settings: Settings) -> list[str]:
     """Makes the keys as serve does. Raises BadSetting."""
     # imported here: the other commands do not need a third of the server
-    from pushd.build import make_authenticator, make_sources
+    from pushd.build import make_authenticator, make_hook, make_sources
     from pushd.logs import configure
+    from pushd.metrics import Counters
     from pushd.revocations import Standing
 
     configure("console", "warning")
-    return make_authenticator(settings, Standing(), make_sources(settings)).weaknesses
+    standing = Standing()
+    hook = make_hook(settings, standing, Counters())
+    return make_authenticator(settings, standing, make_sources(settings), hook).weaknesses
 
 
 def _rows(loaded: Loaded) -> list[tuple[str, str, str]]:

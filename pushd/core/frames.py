@@ -89,9 +89,12 @@ class Auth(msgspec.Struct, tag="auth"):
 
 
 class Refresh(msgspec.Struct, tag="refresh"):
-    """A new token of the same user and device, before the old one expires."""
+    """A new token of the same user and device, before the old one expires.
 
-    token: str
+    None: the application is asked about the cookies of the handshake once more.
+    """
+
+    token: str | None = None
 
 
 class Subscribe(msgspec.Struct, tag="subscribe"):

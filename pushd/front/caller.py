@@ -6,39 +6,95 @@ import time
 
 from pushd.core.names import SESSION_PREFIX
 from pushd.core.permissions import Identity
-from pushd.errors import Unauthorized
+from pushd.errors import PushdError, Unauthorized
+from pushd.front.origins import check_ambient
 from pushd.front.request import Request
+from pushd.hook import Question, Sent
 from pushd.hub import Hub
 
 
 class Caller:
-    """The identity of one connection's requests, and what it was last allowed to read."""
+    """The identity of one connection's requests, and what it was last allowed to read.
 
-    __slots__ = ("_allowed", "_channel", "_credential", "_hub", "_identity")
+    ``gate``: set while a body is being read whose sender the application is asked about.
+    """
 
-    def __init__(self, hub: Hub) -> None:
+    __slots__ = (
+        "_address",
+        "_allowed",
+        "_channel",
+        "_credential",
+        "_hub",
+        "_identity",
+        "_sent",
+        "_told",
+        "gate",
+    )
+
+    def __init__(self, hub: Hub, address: str) -> None:
         self._hub = hub
-        self._credential = b""
+        self._address = address
+        self._credential: bytes | str | None = b""
         self._identity: Identity | None = None
+        self._sent: Sent | None = None  # the headers that the identity holds for; None: any
+        self._told: tuple[Request, Identity | PushdError] | None = None
         self._allowed: Identity | None = None
         self._channel = ""
+        self.gate: Question | None = None
 
     def identify(self, request: Request) -> Identity:
-        """Raises Unauthorized, TokenExpired."""
+        """By the header ``Authorization``, else by what the browser added, such as cookies.
+
+        Raises Unauthorized, TokenExpired, and the rest of ``Authenticator.identify``: Unasked when
+        the application has to tell.
+        """
         header = request.headers.get(b"authorization")
         if header is None:
-            raise Unauthorized("This needs a key or token.")
-        now = time.time()
+            check_ambient(self._hub, request.method, request.headers)
         if self._identity is not None and header == self._credential:
-            try:
-                self._hub.access.check_valid(self._identity, now)
-            except Unauthorized:
-                pass  # the keys may be others now: they are asked anew
-            else:
-                return self._identity
-        self._identity = self._hub.authenticator.identify(bearer(header), now)
-        self._credential = header
-        return self._identity
+            known = self._remembered(request, self._identity)
+            if known is not None:
+                return known
+        return self._identify(request, header, None if header is None else bearer(header))
+
+    def identify_by(self, request: Request, token: str) -> Identity:
+        """By a token that came elsewhere than in a header. Raises as ``identify``."""
+        return self._identify(request, token, token)
+
+    def told(self, request: Request, answer: Identity | PushdError) -> None:
+        """The application's answer about this request, which is dispatched once more now."""
+        self._told = (request, answer)
+
+    def forget_told(self) -> None:
+        """It was dispatched, whether it came to its caller or not."""
+        self._told = None
+
+    def _remembered(self, request: Request, identity: Identity) -> Identity | None:
+        if self._sent is not None and self._sent != self._hub.authenticator.sent(request.headers):
+            return None
+        try:
+            self._hub.access.check_valid(identity, time.time())
+        except PushdError:
+            return None  # the keys may be others now, and so may the application's answer
+        return identity
+
+    def _identify(
+        self, request: Request, shown: bytes | str | None, credential: str | None
+    ) -> Identity:
+        authenticator = self._hub.authenticator
+        told = self._told
+        if told is not None and told[0] is request:
+            identity = told[1]
+            if isinstance(identity, PushdError):
+                raise identity.again()
+        else:
+            identity = authenticator.identify(
+                credential, time.time(), request.headers, self._address
+            )
+        asked_for = authenticator.is_asked_for(identity)
+        self._sent = authenticator.sent(request.headers) if asked_for else None
+        self._credential, self._identity = shown, identity
+        return identity
 
     def check_read(self, identity: Identity, channel: str, now: float) -> None:
         """As ``Access.check_read``; the same question again costs two comparisons."""

@@ -15,12 +15,14 @@ import trio
 
 from pushd.errors import PushdError
 from pushd.front.answering import Answering
+from pushd.front.asking import Asking
 from pushd.front.caller import Caller
 from pushd.front.greetings import Greetings
 from pushd.front.lingering import read_away
 from pushd.front.origins import readable
 from pushd.front.repeat import Repeats
 from pushd.front.request import Request, RequestReader
+from pushd.hook import Question, Unasked
 from pushd.hub import Hub
 
 READ_SIZE = 65536
@@ -39,7 +41,7 @@ class Dispatcher(Protocol):
     def dispatch(self, connection: HttpConnection, request: Request) -> None:
         """Serve it, or hand the connection over. Raises PushdError."""
 
-    def reader(self) -> RequestReader:
+    def reader(self, caller: Caller) -> RequestReader:
         """One for a new connection, with the limits of the routes."""
         ...
 
@@ -57,8 +59,9 @@ class HttpConnection(Answering):
     )
 
     def __init__(self, sock: socket.socket, address: str, hub: Hub, dispatcher: Dispatcher) -> None:
-        super().__init__(sock, address, hub, dispatcher.reader(), dispatcher.greetings)
-        self.caller = Caller(hub)
+        self.caller = Caller(hub, address)
+        reader = dispatcher.reader(self.caller)
+        super().__init__(sock, address, hub, reader, dispatcher.greetings)
         self.handover: Engine | None = None
         self._handed: Request | None = None
         self.leftover = b""
@@ -90,6 +93,9 @@ class HttpConnection(Answering):
             if self.reader.ready and not self.closing:
                 await self._serve_on()
                 continue
+            if self.caller.gate is not None:
+                await self._wait_at(self.caller.gate)
+                continue
             try:
                 await trio.lowlevel.wait_readable(sock)
                 data = sock.recv(READ_SIZE)
@@ -103,6 +109,17 @@ class HttpConnection(Answering):
                 return
             if not self.closing:
                 self._received(data)
+
+    async def _wait_at(self, gate: Question) -> None:
+        """A large body is read on only for those who may send something at all."""
+        self.caller.gate = None
+        try:
+            await gate.answered()
+        except PushdError as error:
+            if self.reader.partial == "body" and not self.closing:
+                self.reject(error.again())
+        else:
+            self._invite()
 
     async def _serve_on(self) -> None:
         """Pipelined requests: a few a turn, and none before the answer in front of it is out."""
@@ -135,7 +152,10 @@ class HttpConnection(Answering):
             self._process()
         if reader.partial != self._patience.phase:
             self._patience.enter(reader.partial)
-        self._invite()
+        if self.caller.gate is None:
+            self._invite()
+        elif reader.partial != "body":
+            self.caller.gate = None  # it is whole: it waits like others
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -154,13 +174,19 @@ class HttpConnection(Answering):
                 break
             self._last = not request.keep_alive
             self._extra = readable(self.hub, request)
-            try:
-                self._dispatcher.dispatch(self, request)
-            except PushdError as error:
-                self.refuse(error, bodiless=request.method == b"HEAD")
-            except Exception:
-                log.exception("request failed", path=request.path.decode(errors="replace"))
-                self.refuse(PushdError("The server failed to answer this."))
+            self.serve(request)
+
+    def serve(self, request: Request) -> None:
+        """Have it answered; also once more, when the application has said whose it is."""
+        try:
+            self._dispatcher.dispatch(self, request)
+        except PushdError as error:
+            self.refuse(error, bodiless=request.method == b"HEAD")
+        except Unasked as unasked:
+            Asking(self, request, unasked.question)
+        except Exception:
+            log.exception("request failed", path=request.path.decode(errors="replace"))
+            self.refuse(PushdError("The server failed to answer this."))
 
     def hand_over(self, engine: Engine, request: Request) -> None:
         """From here on ``engine`` owns the connection; runs in the connection's own task."""

@@ -7,8 +7,10 @@ from typing import Final
 
 from pushd.core.permissions import Identity
 from pushd.errors import PushdError
+from pushd.front.asking import Asking
 from pushd.front.connection import HttpConnection
 from pushd.front.request import Request
+from pushd.hook import Unasked
 from pushd.hub import Hub
 
 # Bytes of a body: some 0.1 ms of a usual one, half a millisecond of brackets.
@@ -46,6 +48,8 @@ async def _serve(
         async with hub.turns.of(who):
             if not connection.out.closed:
                 handler(connection, request, *more)
+    except Unasked as unasked:  # what was known of its caller has ended while it waited
+        Asking(connection, request, unasked.question)
     except PushdError as error:
         connection.refuse(error)
     except Exception:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +15,7 @@ from pushd.core.permissions import Identity
 from pushd.core.responses import head_of
 from pushd.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, NotReady
 from pushd.front.bodies import DEFAULT_LIMIT
-from pushd.front.caller import bearer
+from pushd.front.caller import Caller
 from pushd.front.connection import Engine, HttpConnection
 from pushd.front.greetings import Greetings
 from pushd.front.heavy import HEAVY, serve_in_turn
@@ -29,6 +28,7 @@ from pushd.front.publishes import content_type, publish_many, publish_one
 from pushd.front.pulls import SinglePull, parse_ask
 from pushd.front.query import decode_part, parse_query
 from pushd.front.request import Request, RequestLimits, RequestReader
+from pushd.hook import Unasked
 from pushd.hub import Hub
 
 Handler = Callable[[HttpConnection, Request], None]
@@ -81,17 +81,18 @@ class Routes:
         # After a hint everybody asks for the same target: what was parsed once is kept.
         self._asked = lru_cache(maxsize=8192)(self._parse_pull)
 
-    def reader(self) -> RequestReader:
-        return RequestReader(self._limits, self._body_limit, self._hub.bodies)
+    def reader(self, caller: Caller) -> RequestReader:
+        return RequestReader(self._limits, partial(self._body_limit, caller), self._hub.bodies)
 
-    def _body_limit(self, request: Request) -> int:
+    def _body_limit(self, caller: Caller, request: Request) -> int:
         settings = self._hub.settings
         path = request.path
         if path == self._prefix + b"/v1/publish":
             # Large bodies only from those who may send something at all.
-            self._hub.authenticator.identify(
-                bearer(request.headers.get(b"authorization", b"")), time.time()
-            )
+            try:
+                caller.identify(request)
+            except Unasked as unasked:
+                caller.gate = unasked.question
             batch = content_type(request) == b"application/x-ndjson"
             return settings.max_batch_body if batch else settings.max_publish_body
         # Room for the envelope around a message of the largest size.

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pushd.settings.application import Application
 from pushd.settings.basics import Access, Basics
 from pushd.settings.declare import Declared, declared
 from pushd.settings.limits import Connections, Fanout, Rates, Requests, Sessions, Storage
 
 GROUPS: tuple[type, ...] = (
-    *(Basics, Access, Sessions, Connections, Rates, Requests, Storage, Fanout),
+    *(Basics, Access, Application, Sessions, Connections, Rates, Requests, Storage, Fanout),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Fanout, Storage, Requests, Rates, Connections, Sessions, Access, Basics):
+class Settings(
+    Fanout, Storage, Requests, Rates, Connections, Sessions, Application, Access, Basics
+):
     """Durations are float seconds, sizes int bytes. ``Settings()`` holds all defaults."""
 
     @property
     def has_key(self) -> bool:
         """Whether anybody at all could use this server."""
-        return bool(self.api_key or self.jwt_secret or self.keys or self.jwt)
+        return bool(self.api_key or self.jwt_secret or self.keys or self.jwt or self.auth_url)
 
 
 def all_declared() -> list[Declared]:
@@ -59,6 +62,12 @@ def contradictions(settings: Settings) -> list[tuple[str, str, str]]:
     if settings.admin_listen and settings.admin_listen.meets(settings.listen):
         problem = f"{settings.admin_listen} is taken by listen ({settings.listen})"
         found.append(("admin_listen", "listen", problem))
+    if settings.auth_url and not settings.webhook_secret:
+        problem = "needs webhook_secret, which signs what is sent there"
+        found.append(("auth_url", "webhook_secret", problem))
+    if settings.auth_headers and not settings.auth_url:
+        problem = "are sent to auth_url, which is not set"
+        found.append(("auth_headers", "auth_url", problem))
     return found
 
 

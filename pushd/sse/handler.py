@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 from pushd.core.events import parse_id
 from pushd.core.names import check_device
 from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor
-from pushd.errors import DeviceConnected, NotReady, Unauthorized
+from pushd.errors import DeviceConnected, NotReady, RateLimited, Unauthorized
 from pushd.front.connection import HttpConnection
 from pushd.front.origins import check_connecting
 from pushd.front.pulls import device_of
@@ -30,7 +28,7 @@ def serve_events(connection: HttpConnection, request: Request) -> None:
     check_connecting(hub, request)
     try:
         identity = _identify(connection, request, query.get("token"))
-    except NotReady as error:
+    except (NotReady, RateLimited) as error:
         refuse_for_now(connection, error, chunked=request.keep_alive)
         return
     device = device_of(identity, named)
@@ -46,7 +44,7 @@ def _identify(connection: HttpConnection, request: Request, token: str | None) -
     """By the header, else by the address: an EventSource can set no header."""
     if token is None or b"authorization" in request.headers:
         return connection.caller.identify(request)
-    identity = connection.hub.authenticator.identify(token, time.time())
+    identity = connection.caller.identify_by(request, token)
     if identity.is_service:
         # Addresses end up in the logs of proxies; a token expires, a key does not.
         raise Unauthorized("A key may not stand in an address, only in Authorization.")

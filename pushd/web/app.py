@@ -54,6 +54,8 @@ def make_app(hub: Hub) -> QuartTrio:
             # The same as on the hot routes; preflights are answered there for all of /v1.
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+            if hub.authenticator.takes_cookies:
+                response.headers["Access-Control-Allow-Credentials"] = "true"
             response.headers["Vary"] = "Origin"
         return response
 
@@ -134,7 +136,7 @@ def _add_metrics(app: QuartTrio, hub: Hub) -> None:
     @app.get("/metrics")
     async def metrics() -> Response:
         if not is_local():
-            identify(hub, _METRICS)
+            await identify(hub, _METRICS)
         return Response(collector.render(), content_type=CONTENT_TYPE)
 
 

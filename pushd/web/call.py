@@ -12,10 +12,12 @@ from quart import request
 
 from pushd.core.names import Kind, kind_of
 from pushd.core.permissions import ADMIN, Identity, matches
-from pushd.errors import BadRequest, Forbidden, PushdError, Unauthorized
+from pushd.errors import BadRequest, Forbidden, PushdError
 from pushd.front.bodies import decode_body
 from pushd.front.caller import bearer
+from pushd.front.origins import check_ambient
 from pushd.front.query import decode_part, parse_query
+from pushd.hook import Unasked
 from pushd.hub import Hub
 from pushd.web.operation import Operation
 
@@ -67,7 +69,7 @@ class Call:
 
 async def parse_call(hub: Hub, operation: Operation) -> Call:
     """Raises PushdError: who asks comes first, so that strangers learn nothing of the rest."""
-    identity = identify(hub, operation)
+    identity = await identify(hub, operation)
     args = _path_args(operation, hub.settings.path_prefix) | _query_args(operation)
     raw = await request.get_data(cache=True, as_text=False, parse_form_data=False)
     if operation.body is None:
@@ -77,12 +79,20 @@ async def parse_call(hub: Hub, operation: Operation) -> Call:
     return Call(hub, identity, args, decode_body(msgspec.json.Decoder(operation.body.type), raw))
 
 
-def identify(hub: Hub, operation: Operation) -> Identity:
-    """A caller who may do this. Raises Unauthorized, Forbidden."""
-    header = request.headers.get("Authorization")
+async def identify(hub: Hub, operation: Operation) -> Identity:
+    """A caller who may do this. Raises Unauthorized, Forbidden, and NotReady or RateLimited when
+    the application would have to tell."""
+    headers: dict[bytes, bytes] = dict(request.scope["headers"])
+    header = headers.get(b"authorization")
     if header is None:
-        raise Unauthorized("This needs an API key.")
-    identity = hub.authenticator.identify(bearer(header.encode("latin-1")), time.time())
+        check_ambient(hub, request.method.encode(), headers)
+    credential = None if header is None else bearer(header)
+    try:
+        identity = hub.authenticator.identify(
+            credential, time.time(), headers, request.remote_addr or ""
+        )
+    except Unasked as unasked:
+        identity = await unasked.question.answered()
     if not identity.scopes.intersection(operation.scopes):
         raise Forbidden(f"This needs a key with scope {' or '.join(operation.scopes)}.")
     if operation.whole and identity.patterns:

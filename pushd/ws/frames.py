@@ -19,7 +19,9 @@ from pushd.core.frames import (
     frame,
 )
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
+from pushd.core.permissions import Identity
 from pushd.errors import BadRequest, Forbidden, NoHandler, PushdError, TooLarge
+from pushd.hook import Unasked
 from pushd.log import Marks, Stored
 
 if TYPE_CHECKING:
@@ -138,10 +140,37 @@ class FrameHandlers:
             session.deny(error, asked.id)
 
     def _refresh(self, asked: Refresh) -> None:
-        """A new token of the same user and device; what it no longer covers is unsubscribed."""
+        """A new token, or the same one, of which the application may say a later end.
+
+        Without one: the cookies of the handshake, if it came by them.
+        """
+        session = self._session
+
+        def told(answer: Identity | PushdError) -> None:
+            session.settled()
+            if session.closing or session.ended:
+                return
+            try:
+                if isinstance(answer, PushdError):
+                    raise answer.again()
+                self._refreshed(answer)
+            except PushdError as error:
+                session.deny(error)
+
+        try:
+            identity = session.hub.authenticator.identify(
+                asked.token, time.time(), session.shown, session.address, renew=True
+            )
+        except Unasked as unasked:
+            unasked.question.wait(told)
+            session.began()
+        else:
+            self._refreshed(identity)
+
+    def _refreshed(self, identity: Identity) -> None:
+        """It must be of the same user and device; what it no longer covers is unsubscribed."""
         session = self._session
         hub = session.hub
-        identity = hub.authenticator.identify(asked.token, time.time())
         if identity.user != session.user or (identity.device or session.device) != session.device:
             raise Forbidden("A session is refreshed with a token of the same user and device.")
         session.identity = identity

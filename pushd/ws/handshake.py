@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 
 import structlog
 import trio
@@ -33,6 +34,7 @@ from pushd.front.pulls import device_of
 from pushd.front.query import parse_query
 from pushd.front.request import Request
 from pushd.handover import HandoverStream
+from pushd.hook import Unasked
 from pushd.hub import Hub
 from pushd.ws.session import WebSocketSession, serve_session
 from pushd.ws.telling import TellingConnection
@@ -48,11 +50,14 @@ log = structlog.get_logger("pushd.ws")
 
 
 class Offer:
-    """What a client brought with its upgrade. The token is taken out of everything else."""
+    """What a client brought with its upgrade. The token is taken out of everything else.
 
-    __slots__ = ("channels", "credential", "device", "in_address", "subprotocol")
+    ``shown``: of the headers those that the application is to see with the token.
+    """
 
-    def __init__(self, request: Request) -> None:
+    __slots__ = ("channels", "credential", "device", "in_address", "shown", "subprotocol")
+
+    def __init__(self, request: Request, authenticator: Authenticator) -> None:
         query = parse_query(request.query)
         device = query.get("device")
         self.device = None if device is None else check_device(device)
@@ -68,20 +73,41 @@ class Offer:
         if header is not None:
             self.credential = bearer(header)
         self.in_address = self.credential is not None and self.credential == query.get("token")
+        self.shown = authenticator.shown(request.headers)
 
-    def identify(self, authenticator: Authenticator) -> Identity | PushdError | None:
-        """None: no token yet, the first frame must bring it. Errors are told after the upgrade,
-        because a browser shows no status of a refused one."""
-        if self.credential is None:
+    async def identify(self, hub: Hub, address: str) -> Identity | PushdError | None:
+        """None: nobody yet, the first frame must bring a token. Errors are told after the upgrade,
+        because a browser shows no status of a refused one.
+
+        What comes without a token may be known by its cookies. If not, it may just be that the
+        page has some: then the first frame is waited for.
+        """
+        if self.credential is None and not self.shown:
             return None
-        try:
-            identity = authenticator.identify(self.credential, time.time())
-        except PushdError as error:
-            return error
+        identity = await admit(hub, self.credential, self.shown, address)
+        if isinstance(identity, PushdError):
+            unknown = self.credential is None and identity.status == 401
+            return None if unknown else identity
         if self.in_address and identity.is_service:
             # Addresses end up in the logs of proxies; a token expires, a key does not.
             return Unauthorized("A key may not stand in an address, only in Authorization.")
         return identity
+
+
+async def admit(
+    hub: Hub, credential: str | None, shown: Mapping[bytes, bytes], address: str
+) -> Identity | PushdError:
+    """Who it is, or why nobody. Waits where the application has to tell."""
+    try:
+        return hub.authenticator.identify(credential, time.time(), shown, address)
+    except PushdError as error:
+        return error
+    except Unasked as unasked:
+        question = unasked.question
+    try:
+        return await question.answered()
+    except PushdError as error:
+        return error
 
 
 def _canonical(request: Request, offer: Offer) -> bytes:
@@ -108,7 +134,7 @@ async def serve_websocket(connection: HttpConnection) -> None:
     request = connection.take_handed()
     try:
         hub.check_load()
-        offer = Offer(request)
+        offer = Offer(request, hub.authenticator)
         _check_version(request)
         check_connecting(hub, request)
         if connection.leftover:
@@ -181,9 +207,9 @@ async def _serve(
     websocket: WebSocketConnection,
     nursery: trio.Nursery,
 ) -> None:
-    identity = offer.identify(hub.authenticator)
+    identity = await offer.identify(hub, connection.address)
     if identity is None:
-        identity = await _greeting(hub, connection, websocket)
+        identity = await _greeting(hub, connection, websocket, offer)
     if not isinstance(identity, PushdError):
         try:
             device = device_of(identity, offer.device)
@@ -194,11 +220,12 @@ async def _serve(
         return
     channels, offer.channels, offer.credential = offer.channels, [], None
     session = WebSocketSession(hub, identity, device, connection, stream, websocket, nursery)
+    session.shown = offer.shown
     await serve_session(session, channels)
 
 
 async def _greeting(
-    hub: Hub, connection: HttpConnection, websocket: WebSocketConnection
+    hub: Hub, connection: HttpConnection, websocket: WebSocketConnection, offer: Offer
 ) -> Identity | PushdError:
     """Until the token comes, the connection is one of those that keep quiet."""
     try:
@@ -206,26 +233,29 @@ async def _greeting(
     except PushdError as error:
         return error
     try:
-        return await _first_frame(hub, websocket)
+        token = await _first_frame(hub, websocket)
+    except PushdError as error:
+        return error
     finally:
         connection.greetings.leave(connection.address)
+    return await admit(hub, token, offer.shown, connection.address)
 
 
-async def _first_frame(hub: Hub, websocket: WebSocketConnection) -> Identity | PushdError:
-    """``{"type":"auth","token":…}`` must be the first frame, and come in time."""
+async def _first_frame(hub: Hub, websocket: WebSocketConnection) -> str:
+    """``{"type":"auth","token":…}`` must be the first frame, and come in time: the token.
+
+    Raises Unauthorized.
+    """
     with trio.move_on_after(hub.settings.auth_timeout):
         text = await websocket.get_message()
         try:
-            try:
-                frame = decode_client_frame(text if isinstance(text, str) else "")
-            except BadRequest:
-                frame = None
-            if not isinstance(frame, Auth):
-                return Unauthorized("The first frame must be 'auth' with a token.")
-            return hub.authenticator.identify(frame.token, time.time())
-        except PushdError as error:
-            return error
-    return Unauthorized("No token came in time.")
+            frame = decode_client_frame(text if isinstance(text, str) else "")
+        except BadRequest:
+            frame = None
+        if not isinstance(frame, Auth):
+            raise Unauthorized("The first frame must be 'auth' with a token.")
+        return frame.token
+    raise Unauthorized("No token came in time.")
 
 
 async def refuse(

@@ -8,6 +8,7 @@ import structlog
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
+from pushd.auth import NO_HEADERS
 from pushd.core.frames import PING, bye_frame, decode_client_frame, error_frame, frame
 from pushd.core.permissions import Identity
 from pushd.errors import BadRequest, NotReady, PushdError
@@ -40,6 +41,7 @@ class WebSocketSession(LiveSession):
         "_under_way",
         "_websocket",
         "pinged",
+        "shown",
     )
 
     def __init__(
@@ -54,6 +56,7 @@ class WebSocketSession(LiveSession):
     ) -> None:
         super().__init__(hub, identity, device, connection.out, connection.address)
         self.pinged = False
+        self.shown = NO_HEADERS  # what the application saw beside the token
         self._stream = stream
         self._websocket = websocket
         self._nursery = nursery
