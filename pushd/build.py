@@ -16,6 +16,7 @@ from pushd.core.origins import Origins
 from pushd.core.permissions import SCOPES
 from pushd.core.responses import Responses
 from pushd.core.wheel import Expiring, TimingWheel
+from pushd.deliveries import Deliveries
 from pushd.enforcer import Enforcer
 from pushd.errors import BadSetting
 from pushd.fanout import Fanout, FanoutOptions
@@ -178,7 +179,10 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     tails = Tails(settings.tail_cache, settings.tail_messages)
     inboxes = Inboxes()
     notices = Notices(wheel, settings.poll_grace)
-    shares = Shares(settings.max_connections_per_user, "sessions and held polls of one user")
+    shares = Shares(
+        settings.max_connections_per_user,
+        "sessions, held polls and waiting publishes of one user",
+    )
     begun = Quota(settings.max_new_channels, 3600.0, "new channels of one user within an hour")
     pulls = Pulls(
         log, places, tails, fanout, wheel, responses, counters, settings.max_pull_bytes, shares
@@ -195,7 +199,8 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         settings.max_channels_per_session,
         happenings,
     )
-    marking = Marking(log, places, namespaces, access, sessions, notices, counters)
+    deliveries = Deliveries(log, access, wheel, counters, happenings, shares, settings.max_wait)
+    marking = Marking(log, places, namespaces, access, sessions, notices, deliveries, counters)
     publisher = Publisher(log, namespaces, access, settings.max_body, settings.max_targets, begun)
     publisher.on_own = marking.wrote
     return Hub(
@@ -219,6 +224,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         rates=_make_rates(settings),
         sessions=sessions,
         marking=marking,
+        deliveries=deliveries,
         session_channels=SessionChannels(log, sessions, fanout, wheel, happenings),
         audience=Audience(sessions, fanout, access),
         happenings=happenings,

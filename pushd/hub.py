@@ -20,6 +20,7 @@ from pushd.core.origins import Origins
 from pushd.core.responses import Responses
 from pushd.core.topics import Mark
 from pushd.core.wheel import Expiring, TimingWheel
+from pushd.deliveries import Deliveries
 from pushd.enforcer import Enforcer
 from pushd.errors import Overloaded
 from pushd.fanout import Fanout
@@ -69,6 +70,7 @@ class Hub:
     rates: Rates
     sessions: Sessions
     marking: Marking
+    deliveries: Deliveries
     session_channels: SessionChannels
     audience: Audience
     happenings: Happenings

@@ -9,6 +9,7 @@ from pushd.core.names import Kind, check_channel, inbox_owner, kind_of
 from pushd.core.namespaces import Namespaces
 from pushd.core.permissions import Identity
 from pushd.core.positions import START, Cursor, parse_cursor
+from pushd.deliveries import Deliveries
 from pushd.errors import BadRequest, PushdError
 from pushd.log import Log, Marks, Stored
 from pushd.metrics import Counters
@@ -30,6 +31,7 @@ class Marking:
         access: Access,
         sessions: Sessions,
         notices: Notices,
+        deliveries: Deliveries,
         counters: Counters,
     ) -> None:
         self._log = log
@@ -38,6 +40,7 @@ class Marking:
         self._access = access
         self._sessions = sessions
         self._notices = notices
+        self._deliveries = deliveries
         self._counters = counters
 
     def ack(
@@ -53,7 +56,7 @@ class Marking:
             else:
                 self._counters.acks += 1
                 if identity.user is not None and device is not None and cursor.seq:
-                    self._log.record_delivered(identity.user, device, channel, cursor)
+                    self._deliveries.record(identity.user, device, channel, cursor)
         return refused
 
     def read(

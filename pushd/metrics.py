@@ -50,6 +50,8 @@ class Counters:
     resets: int = _count("Cursors answered with a reset, because no complete answer was possible.")
     polls_held: int = _count("Pulls that had to wait for something new.")
     polls_answered: int = _count("Held pulls that something new answered; the rest timed out.")
+    waits: int = _count("Publishes that waited until a user has the message.")
+    waits_delivered: int = _count("Publishes that waited until it was there; the rest timed out.")
     acks: int = _count("Cursors recorded as delivered by an ack.")
     hints_sent: int = _count("Hints written to a session.")
     hints_conflated: int = _count("Hints merged into a later one, because a session was slow.")

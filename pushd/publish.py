@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pushd.access import Access
-from pushd.core.frames import Message, Targets
+from pushd.core.frames import Message, Targets, Wait
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
 from pushd.core.messages import DEFAULT_TYPE, Draft
 from pushd.core.names import (
@@ -45,6 +45,7 @@ class Fanned(msgspec.Struct, forbid_unknown_fields=True):
 
     to: Targets
     message: Message
+    wait: Wait | None = None
 
 
 _messages = msgspec.json.Decoder(Message)

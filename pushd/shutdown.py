@@ -88,8 +88,10 @@ async def drain(
         acceptor.close()
         for connection in list(acceptor.live):
             connection.drain()
-    for at, poll in enumerate(hub.pulls.drain()):
-        _try(poll.moved)
+    held: list[Callable[[], None]] = [poll.moved for poll in hub.pulls.drain()]
+    held += [delivery.expire for delivery in hub.deliveries.drain()]
+    for at, answer in enumerate(held):
+        _try(answer)
         if at % CHUNK == CHUNK - 1:
             await trio.lowlevel.checkpoint()
     with trio.move_on_after(stopper.drain_s):

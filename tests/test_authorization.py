@@ -74,6 +74,7 @@ LISTS = "401 401 403 403 403 200 200 200"  # a limited key sees less of them
 OTHERS = "401 401 403 403 403 200 200 403"  # of what is not news
 ADMINS = "401 401 403 403 403 403 200 403"
 MESSAGE = {"data": 1}
+WAIT = {"delivered_to": "alice", "ms": 0}
 REVOKED = {"user": "dora", "until": int(time.time() * 1000) + 86_400_000}
 CURSORS = {"cursors": {"news": "0"}}
 
@@ -98,6 +99,8 @@ ROUTES = [
           {"to": {"channels": ["news"]}, "message": MESSAGE}),
     Route("POST", "/v1/publish", "401 401 403 403 200 403 403 403",
           {"to": {"channels": ["news"], "all": True}, "message": MESSAGE}),
+    Route("POST", "/v1/publish", "401 401 403 200 200 403 403 403",
+          {"to": {"users": ["alice"]}, "message": MESSAGE, "wait": WAIT}),
     # The session is carl's.
     Route("POST", "/v1/channels/session:{session}/messages", "401 401 403 403 201 403 403 403",
           MESSAGE),
@@ -266,6 +269,13 @@ FRAMES: list[tuple[dict[str, Any], str]] = [
         "forbidden published published forbidden forbidden published",
     ),
     (
+        {
+            **{"type": "publish", "id": "p", "to": {"users": ["alice"]}, "message": MESSAGE},
+            "wait": WAIT,
+        },
+        "forbidden published published forbidden forbidden forbidden",
+    ),
+    (
         {"type": "publish", "id": "p", "to": {"all": True}, "message": MESSAGE},
         "forbidden forbidden published forbidden forbidden forbidden",
     ),
@@ -304,7 +314,9 @@ async def first_answer(server: Server, caller: str, frame: dict[str, Any]) -> st
         await socket.send(frame)
         if frame["type"] in ("ack", "read"):
             await socket.send({"type": "ping"})  # they are silent when all is well
-        answer = await socket.message()
+        while (answer := await socket.message())["type"] in ("hint", "read", "subscribed"):
+            if answer.get("denied") is not None and frame["type"] == "subscribe":
+                break  # what comes unasked is no answer
         if answer["type"] == "subscribed":
             denied = answer["denied"]
             return str(denied[0]["code"]) if denied else "follows"

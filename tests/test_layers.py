@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"places"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "marking", "auth"})
-    | frozenset({"audience", "sessionchannels", "hook"})
+    | frozenset({"audience", "sessionchannels", "hook", "deliveries"})
     | frozenset({"enforcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),

@@ -16,8 +16,10 @@ from pushd.core.namespaces import NO_RULES
 from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor
 from pushd.core.wheel import Expiring, TimingWheel
+from pushd.deliveries import Deliveries
 from pushd.errors import Overloaded
 from pushd.fanout import Fanout, FanoutOptions
+from pushd.happenings import Happenings
 from pushd.inboxes import Inboxes
 from pushd.limits import Shares
 from pushd.log import Head, Marks
@@ -95,6 +97,15 @@ class World:
             access,
             self.sessions,
             Notices(self.wheel, 60.0),
+            Deliveries(
+                self.log,  # type: ignore[arg-type]
+                access,
+                self.wheel,
+                Counters(),
+                Happenings(),
+                Shares(3, "waits"),
+                60.0,
+            ),
             Counters(),
         )
 

@@ -82,6 +82,13 @@ class Targets(msgspec.Struct, forbid_unknown_fields=True):
     all: bool = False
 
 
+class Wait(msgspec.Struct, forbid_unknown_fields=True):
+    """A publish is answered when a device of that user has it, or after ``ms`` milliseconds."""
+
+    delivered_to: str
+    ms: int = 5000
+
+
 class Auth(msgspec.Struct, tag="auth"):
     """Must be the first frame, when the upgrade brought no token."""
 
@@ -132,6 +139,7 @@ class Publish(msgspec.Struct, tag="publish"):
     to: Targets
     message: Message
     id: str | None = None
+    wait: Wait | None = None
 
 
 def null_data() -> msgspec.Raw:

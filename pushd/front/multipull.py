@@ -123,7 +123,7 @@ class MultiPull:
         place = self._place(channel, cursor)
         user = self._identity.user
         if isinstance(place, Cursor) and user is not None and self._device and cursor.seq:
-            self._hub.log.record_delivered(user, self._device, channel, place)
+            self._hub.deliveries.record(user, self._device, channel, place)
         return place
 
     def _place(self, channel: str, cursor: Cursor) -> Cursor | PushdError:

@@ -12,6 +12,7 @@ import trio
 from pushd.core.frames import Message, Targets
 from pushd.core.permissions import Identity
 from pushd.core.responses import NDJSON
+from pushd.deliveries import Delivery
 from pushd.errors import BadRequest, Overloaded, PushdError, RateLimited, TooLarge
 from pushd.front.connection import HttpConnection
 from pushd.front.heavy import HEAVY, hold_body, whose
@@ -95,6 +96,11 @@ def _publish_fanned(connection: HttpConnection, identity: Identity, fanned: Fann
     channels = hub.publisher.channels_of(fanned.to)
     draft = hub.publisher.draft(identity, fanned.message)
     hub.rates.take(identity, connection.address, len(channels))
+    if fanned.wait is not None:
+        delivery = hub.deliveries.expect(identity, fanned.wait, channels)
+        with delivery.unless_refused():
+            hub.publisher.submit(identity, channels, draft, _Waited(connection, delivery))
+        return
 
     def done(result: list[Stored] | PushdError) -> None:
         if isinstance(result, PushdError):
@@ -105,6 +111,34 @@ def _publish_fanned(connection: HttpConnection, identity: Identity, fanned: Fann
         connection.respond(hub.responses.make(200, body))
 
     hub.publisher.submit(identity, channels, draft, done)
+
+
+class _Waited:
+    """Answers one publish when a user has what the log has stored, or the time is up."""
+
+    __slots__ = ("_connection", "_delivery")
+
+    def __init__(self, connection: HttpConnection, delivery: Delivery) -> None:
+        self._connection = connection
+        self._delivery = delivery
+
+    def __call__(self, result: list[Stored] | PushdError) -> None:
+        connection, hub = self._connection, self._connection.hub
+        if isinstance(result, PushdError):
+            self._delivery.cancel()
+            connection.refuse(result)
+            return
+        hub.counters.acked(result)
+
+        def finish(delivered: bool) -> None:
+            told = {"results": hub.audience.results(result), "delivered": delivered}
+            connection.respond(hub.responses.make(200, msgspec.json.encode(told)))
+
+        if connection.out.closed:
+            self._delivery.cancel()
+        else:
+            connection.waiting = self._delivery
+            self._delivery.stored(result, finish)
 
 
 async def _publish_large(connection: HttpConnection, identity: Identity, body: bytes) -> None:

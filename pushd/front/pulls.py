@@ -108,7 +108,7 @@ class SinglePull:
         self._cursor = cursor if cursor is START else Cursor(at.epoch, after)
         user = self._identity.user
         if device is not None and user is not None and cursor.seq:
-            hub.log.record_delivered(user, device, channel, Cursor(at.epoch, after))
+            hub.deliveries.record(user, device, channel, Cursor(at.epoch, after))
         if after >= at.seq and self._ask.wait:
             poll = hub.pulls.hold([channel], self._ask.wait, self._finish, self._identity)
             if poll is not None:

@@ -86,10 +86,11 @@ class Refreshed(msgspec.Struct, tag="refreshed"):
 
 
 class Published(msgspec.Struct, tag="published"):
-    """Answers publish: it is on disk."""
+    """Answers publish: it is on disk. ``delivered``: only of one that waited."""
 
     results: list[Result]
     id: str | None = None
+    delivered: bool = False
 
 
 class ReadMark(msgspec.Struct, tag="read"):

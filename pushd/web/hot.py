@@ -39,7 +39,10 @@ class Result(Stored, kw_only=True):
 
 
 class Published(msgspec.Struct):
+    """``delivered``: only of one that waited: whether the user had it in time."""
+
     results: list[Result]
+    delivered: bool = False
 
 
 class Pulled(msgspec.Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from pushd.core.frames import (
@@ -20,6 +21,7 @@ from pushd.core.frames import (
 )
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
 from pushd.core.permissions import Identity
+from pushd.deliveries import Delivery
 from pushd.errors import BadRequest, Forbidden, NoHandler, PushdError, TooLarge
 from pushd.hook import Unasked
 from pushd.log import Marks, Stored
@@ -118,13 +120,19 @@ class FrameHandlers:
         publisher = session.hub.publisher
         if asked.message.id is None:
             asked.message.id = asked.id
+        delivery: Delivery | None = None
 
         def done(result: list[Stored] | PushdError) -> None:
             session.settled()
             if isinstance(result, PushdError):
+                if delivery is not None:
+                    delivery.cancel()
                 session.deny(result, asked.id)
                 return
             session.hub.counters.acked(result)
+            if delivery is not None:
+                self._wait(delivery, asked.id, result)
+                return
             results = session.hub.audience.results(result)
             session.send(frame("published", id=asked.id, results=results))
 
@@ -134,10 +142,28 @@ class FrameHandlers:
             channels = publisher.channels_of(asked.to)
             draft = publisher.draft(session.identity, asked.message)
             session.count(len(channels))
-            publisher.submit(session.identity, channels, draft, done, session)
+            with ExitStack() as stack:
+                if asked.wait is not None:
+                    waits = session.hub.deliveries
+                    delivery = waits.expect(session.identity, asked.wait, channels, session)
+                    stack.enter_context(delivery.unless_refused())
+                publisher.submit(session.identity, channels, draft, done, session)
             session.began()
         except PushdError as error:
             session.deny(error, asked.id)
+
+    def _wait(self, delivery: Delivery, id_: str | None, stored: list[Stored]) -> None:
+        """It counts as done for the session: what it waits for may come by the next frame."""
+        session = self._session
+
+        def finish(delivered: bool) -> None:
+            results = session.hub.audience.results(stored)
+            session.send(frame("published", id=id_, results=results, delivered=delivered))
+
+        if session.ended:
+            delivery.cancel()
+        else:
+            delivery.stored(stored, finish)
 
     def _refresh(self, asked: Refresh) -> None:
         """A new token, or the same one, of which the application may say a later end.

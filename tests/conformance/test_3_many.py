@@ -29,7 +29,7 @@ MANY = {"to": {"channels": ["news"]}, "message": {"data": 1}}
 @pytest.mark.parametrize(
     "body",
     [
-        {**MANY, "wait": {"delivered_to": "alice", "ms": 5000}},
+        {**MANY, "wait": {"delivered_to": "alice", "seconds": 5}},
         {**MANY, "session": "x"},
         {**MANY, "to": {"channels": ["news"], "user": "bob"}},
         {**MANY, "to": {"channels": ["news", "a b"]}},
