@@ -270,7 +270,10 @@ FRAMES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {
-            **{"type": "publish", "id": "p", "to": {"users": ["alice"]}, "message": MESSAGE},
+            "type": "publish",
+            "id": "p",
+            "to": {"users": ["alice"]},
+            "message": MESSAGE,
             "wait": WAIT,
         },
         "forbidden published published forbidden forbidden forbidden",
