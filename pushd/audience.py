@@ -8,17 +8,17 @@ from pushd.access import Access
 from pushd.core.names import Kind, inbox_owner, kind_of
 from pushd.fanout import Fanout
 from pushd.log import Stored
+from pushd.presence import Presence
 from pushd.publish import stored_json
-from pushd.sessions import Sessions
 
 
 class Audience:
     """Asks what is known in memory; a few look-ups for each channel."""
 
-    __slots__ = ("_access", "_fanout", "_sessions")
+    __slots__ = ("_access", "_fanout", "_presence")
 
-    def __init__(self, sessions: Sessions, fanout: Fanout, access: Access) -> None:
-        self._sessions = sessions
+    def __init__(self, presence: Presence, fanout: Fanout, access: Access) -> None:
+        self._presence = presence
         self._fanout = fanout
         self._access = access
 
@@ -27,11 +27,11 @@ class Audience:
         Anything else: somebody follows it, or a poll waits for it."""
         kind = kind_of(channel)
         if kind is Kind.USER:
-            return self._sessions.is_online(inbox_owner(channel) or "")
+            return self._presence.is_online(inbox_owner(channel) or "")
         if kind is Kind.SESSION:
             return self._access.session_of(channel) is not None
         if kind is Kind.ALL:
-            return bool(self._sessions.by_user)
+            return bool(self._presence)
         topic = self._fanout.topics.get(channel)
         return topic is not None and bool(topic.followers or topic.waiters)
 

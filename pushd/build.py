@@ -33,6 +33,8 @@ from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
 from pushd.places import Places
+from pushd.pollers import Pollers
+from pushd.presence import Presence
 from pushd.publish import Publisher
 from pushd.pull import Pulls
 from pushd.rates import Buckets, Rates
@@ -203,6 +205,9 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     marking = Marking(log, places, namespaces, access, sessions, notices, deliveries, counters)
     publisher = Publisher(log, namespaces, access, settings.max_body, settings.max_targets, begun)
     publisher.on_own = marking.wrote
+    # Before presence: who polls on beside a connection that ends stays online.
+    pollers = Pollers(sessions, wheel, happenings, settings.poll_grace)
+    presence = Presence(sessions.by_user, wheel, happenings, settings.presence_grace)
     return Hub(
         settings=settings,
         node_id=settings.node_id,
@@ -226,8 +231,10 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         marking=marking,
         deliveries=deliveries,
         session_channels=SessionChannels(log, sessions, fanout, wheel, happenings),
-        audience=Audience(sessions, fanout, access),
+        audience=Audience(presence, fanout, access),
         happenings=happenings,
+        pollers=pollers,
+        presence=presence,
         responses=responses,
         counters=counters,
         enforcer=Enforcer(standing, sessions, pulls),

@@ -34,6 +34,8 @@ from pushd.marking import Marking
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
+from pushd.pollers import Pollers
+from pushd.presence import Presence
 from pushd.publish import Publisher
 from pushd.pull import Pulls
 from pushd.rates import Rates
@@ -74,6 +76,8 @@ class Hub:
     session_channels: SessionChannels
     audience: Audience
     happenings: Happenings
+    pollers: Pollers
+    presence: Presence
     responses: Responses
     counters: Counters
     enforcer: Enforcer

@@ -15,6 +15,7 @@ import trio
 from pushd.core.frames import close_code
 from pushd.core.names import SESSION_PREFIX
 from pushd.core.permissions import Identity
+from pushd.core.topics import Link
 from pushd.errors import PushdError, TooLarge
 from pushd.hub import Hub
 from pushd.log import Marks
@@ -28,12 +29,13 @@ class LiveSession(Session):
     """One connection's session. ``ended`` once it is forgotten. ``more``: the user has more
     inboxes than a session may follow."""
 
-    __slots__ = ("ended", "hub", "more")
+    __slots__ = ("ended", "hub", "more", "out")
 
     def __init__(
         self, hub: Hub, identity: Identity, device: str | None, out: Outgoing, address: str
     ) -> None:
-        super().__init__(identity, device, out, address)
+        super().__init__(identity, device, address)
+        self.out = out
         self.hub = hub
         self.ended = False
         self.more = False
@@ -117,6 +119,10 @@ class LiveSession(Session):
         }
 
     # -- the outgoing side -----------------------------------------------------------------------
+
+    @property
+    def link(self) -> Link:
+        return self.out
 
     def send(self, data: bytes) -> None:
         """A peer that asks and asks and takes no answers is cut at the buffer's bound."""

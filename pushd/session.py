@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Collection
 from typing import Any
 
 import trio
@@ -12,13 +13,14 @@ from pushd.core.frames import frame
 from pushd.core.permissions import Identity
 from pushd.core.topics import Link, Subscription
 from pushd.core.wheel import Expiring
-from pushd.outgoing import Outgoing
 
 
 class Session(Expiring):
-    """One live connection of one user and device. Transports derive from it."""
+    """One live connection, or client that polls, of one user and device. Transports derive from
+    it. ``counted``: it is one of those of which a user may have so many."""
 
     transport = "none"
+    counted = True
     subscription: type[Subscription] = Subscription  # how fan-out sees it
     __slots__ = (
         "address",
@@ -30,14 +32,13 @@ class Session(Expiring):
         "id",
         "identity",
         "last_seen",
-        "out",
         "pending",
         "since",
         "subscriptions",
         "user",
     )
 
-    def __init__(self, identity: Identity, device: str | None, out: Outgoing, address: str) -> None:
+    def __init__(self, identity: Identity, device: str | None, address: str) -> None:
         super().__init__()
         self.greeted = False  # hello comes before all else
         self.closing = False  # from its bye on
@@ -48,7 +49,6 @@ class Session(Expiring):
         self.identity = identity
         self.user = identity.user
         self.device = device
-        self.out = out
         self.address = address
         self.since = time.time()
         self.last_seen = trio.current_time()
@@ -58,7 +58,12 @@ class Session(Expiring):
     @property
     def link(self) -> Link:
         """Where hints go."""
-        return self.out
+        raise NotImplementedError
+
+    @property
+    def following(self) -> Collection[str]:
+        """The channels that it follows."""
+        return self.subscriptions
 
     def expire(self) -> None:
         """The wheel found the deadline passed: heartbeat missed or token run out."""
@@ -74,6 +79,9 @@ class Session(Expiring):
     ) -> None:
         """Say goodbye and close; returns at once. ``reconnect`` None: as the code has it."""
         raise NotImplementedError
+
+    def has_news(self) -> None:
+        """There is a new channel for it, and no hello or subscription to tell of it."""
 
     def send(self, frame: bytes) -> None:
         """Write a frame of which each matters (no hint)."""

@@ -7,6 +7,7 @@ assignment, and only sessions that may have expired are looked at.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,6 +49,7 @@ class Sessions:
         self.inboxes = inboxes
         self.by_id = access.sessions
         self.by_user: dict[str, dict[str, Session]] = {}
+        self.by_transport: Counter[str] = Counter()
         self._log = log
         self._places = places
         self._fanout = fanout
@@ -62,9 +64,11 @@ class Sessions:
         Unauthorized for a revoked one: whoever ends those has not seen it."""
         self._access.standing.check(session.identity, time.time())
         if session.user is not None:
-            self._shares.enter(session.user)
+            if session.counted:
+                self._shares.enter(session.user)
             self.by_user.setdefault(session.user, {})[session.id] = session
         self.by_id[session.id] = session
+        self.by_transport[session.transport] += 1
         self._happenings.tell(SessionOpened(session))
 
     def close(self, session: Session) -> None:
@@ -76,17 +80,19 @@ class Sessions:
         session.pending.clear()
         if self.by_id.pop(session.id, None) is None:
             return
+        self.by_transport[session.transport] -= 1
         if session.user is not None:
-            self._shares.leave(session.user)
+            if session.counted:
+                self._shares.leave(session.user)
             of_user = self.by_user[session.user]
             del of_user[session.id]
             if not of_user:
                 del self.by_user[session.user]
         self._happenings.tell(SessionClosed(session))
 
-    def is_online(self, user: str) -> bool:
-        """Whether the user has a session on this node."""
-        return user in self.by_user
+    def transports(self) -> dict[str, int]:
+        """How many sessions there are of each."""
+        return {name: count for name, count in self.by_transport.items() if count}
 
     def of_user(self, user: str) -> list[Session]:
         """A copy: they may end while it is walked."""
@@ -184,6 +190,8 @@ class Sessions:
         if session.greeted and channel not in session.subscriptions:
             heads = self.follow(session, [channel], {}, {})
             session.tell("subscribed", heads=heads, denied=[])
+        else:
+            session.has_news()
 
     def unfollow(self, session: Session, channels: Iterable[str]) -> list[str]:
         """Stop hints; returns the channels that were followed."""

@@ -26,7 +26,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "marking", "auth"})
     | frozenset({"audience", "sessionchannels", "hook", "deliveries"})
-    | frozenset({"enforcer"}),
+    | frozenset({"enforcer"})
+    | frozenset({"poller", "pollers", "presence"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),
     frozenset({"build", "shutdown", "reload", "server"}),

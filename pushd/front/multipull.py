@@ -20,6 +20,7 @@ from pushd.front.request import Request
 from pushd.log import Marks
 from pushd.multianswer import MultiAnswer
 from pushd.notices import Box
+from pushd.poller import Poller
 
 BYE_NOTICE = msgspec.Raw(bye_json(1012, "restart", 1000))
 
@@ -27,7 +28,16 @@ BYE_NOTICE = msgspec.Raw(bye_json(1012, "restart", 1000))
 class MultiPull:
     """From the request to its answer, maybe held. Keeps what was asked in its order."""
 
-    __slots__ = ("_asked", "_body", "_box", "_connection", "_device", "_hub", "_identity")
+    __slots__ = (
+        "_asked",
+        "_body",
+        "_box",
+        "_connection",
+        "_device",
+        "_hub",
+        "_identity",
+        "_poller",
+    )
 
     def __init__(self, connection: HttpConnection, identity: Identity, body: MultiBody) -> None:
         self._connection = connection
@@ -37,6 +47,7 @@ class MultiPull:
         self._device: str | None = None
         self._asked: list[tuple[str, Cursor | PushdError]] = []
         self._box: Box | None = None  # of what the client is told beside messages
+        self._poller: Poller | None = None  # whose session it is
 
     def start(self) -> None:
         """Raises Forbidden, BadRequest, TooLarge; what is wrong with a channel is in the answer."""
@@ -45,8 +56,14 @@ class MultiPull:
         device = check_device(body.device) if body.device is not None else None
         self._device = device_of(self._identity, device)
         self._hub.counters.pulls += 1
-        if body.mine and self._identity.user is not None:
-            self._box = self._hub.notices.box(self._identity.user, self._device)
+        identity = self._identity
+        if identity.user is not None:
+            if body.mine:
+                self._box = self._hub.notices.box(identity.user, self._device)
+            if body.wait:
+                self._poller = self._hub.pollers.polls(
+                    identity.user, self._device, identity, self._connection.address
+                )
         mine = [name for name in self._mine() if name not in body.cursors]
         if not mine:
             self._loaded({})
@@ -73,8 +90,11 @@ class MultiPull:
             return []
         if self._identity.user is None:
             raise BadRequest("mine is for users; a service has no channels of its own.")
-        groups = [f"group:{group}" for group in sorted(self._identity.groups)]
-        return [*self._hub.sessions.own_channels(self._identity.user), *groups]
+        own = self._hub.sessions.own_channels(self._identity.user)
+        own += [f"group:{group}" for group in sorted(self._identity.groups)]
+        if self._poller is not None and (channel := self._poller.channel) in self._hub.log.heads:
+            own.append(channel)
+        return own
 
     def _marks_loaded(self, mine: list[str]) -> Callable[[dict[str, Marks] | PushdError], None]:
         def loaded(marks: dict[str, Marks] | PushdError) -> None:
@@ -96,6 +116,8 @@ class MultiPull:
             (name, self._place(name, delivered_or_first(name, m))) for name, m in mine.items()
         ]
         self._asked = asked
+        if self._poller is not None:
+            self._poller.follow(asked)
         wait = min(self._body.wait, self._hub.settings.max_wait)
         if wait and not self._moved():
             channels = [name for name, cursor in asked]
@@ -110,6 +132,8 @@ class MultiPull:
                 self._connection.waiting = poll
                 if self._box is not None:
                     self._box.hold(poll)
+                if self._poller is not None:
+                    self._poller.hold(poll)
                 return
         self._answer()
 
@@ -134,7 +158,7 @@ class MultiPull:
             return error
 
     def _moved(self) -> bool:
-        if self._box:
+        if self._box or (self._poller is not None and self._poller.parted):
             return True
         for channel, cursor in self._asked:
             if isinstance(cursor, PushdError):
@@ -165,6 +189,8 @@ class MultiPull:
                 except PushdError as error:
                     self._asked[at] = (channel, error)
         notices = self._box.take() if self._box is not None else []
+        if self._poller is not None:
+            notices += self._poller.take()
         if self._hub.pulls.draining:
             notices.append(BYE_NOTICE)
         MultiAnswer(

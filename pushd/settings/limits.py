@@ -41,7 +41,13 @@ class Sessions:
     poll_grace: float = setting(
         60.0,
         Duration(0.05, HOUR),
-        "How long notices are kept for a device that long-polls, between two polls.",
+        "How long a device that long-polls counts as a session, and notices are kept for it,"
+        " between two polls.",
+    )
+    presence_grace: float = setting(
+        5.0,
+        Duration(0, HOUR),
+        "How long a user counts as online after the last session ended: a reload is no flicker.",
     )
     auth_timeout: float = setting(
         10.0, Duration(0.05, 5 * MINUTE), "Time for a WebSocket to show its token."

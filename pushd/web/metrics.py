@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from pushd.hub import Hub
@@ -24,11 +23,11 @@ def _of_clients(hub: Hub) -> tuple[Gauge, ...]:
         Gauge("pushd_sessions", "Live sessions.", lambda: len(sessions.by_id)),
         Gauge(
             "pushd_sessions_by_transport",
-            "Live sessions: websocket, sse.",
-            lambda: Counter(each.transport for each in sessions.by_id.values()),
+            "Live sessions: websocket, sse, poll.",
+            sessions.transports,
             "transport",
         ),
-        Gauge("pushd_users_online", "Users with a live session.", lambda: len(sessions.by_user)),
+        Gauge("pushd_users_online", "Users who are online.", lambda: len(hub.presence)),
         Gauge("pushd_connections", "Open connections.", lambda: hub.connections),
         Gauge("pushd_held_polls", "Pulls that wait.", lambda: len(hub.pulls.held)),
         Gauge("pushd_topics", "Channels that somebody follows.", lambda: len(hub.fanout.topics)),

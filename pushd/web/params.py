@@ -114,7 +114,7 @@ PREFIX = query(
     "prefix", text(255, 0), "What the names begin with.", _at_most("prefix", 255), default=""
 )
 ONLINE = query(
-    "online", FLAG, "Only those with a live session (true), or without (false).", _flag("online")
+    "online", FLAG, "Only those who are online (true), or are not (false).", _flag("online")
 )
 OF_USER = query("user", text(200), "Only those of this user.", check_user)
 OF_NODE = query(

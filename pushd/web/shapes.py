@@ -20,7 +20,7 @@ class Cluster(msgspec.Struct):
 
 
 class Stats(msgspec.Struct):
-    """This node in numbers."""
+    """This node in numbers. ``users``: those online. ``transports``: the sessions of each."""
 
     node: str
     version: str
@@ -28,6 +28,7 @@ class Stats(msgspec.Struct):
     ready: bool
     sessions: int
     users: int
+    transports: dict[str, int]
     held_polls: int
     connections: int
     followed: int
@@ -64,9 +65,10 @@ class Nodes(msgspec.Struct):
 
 
 class SessionItem(msgspec.Struct):
-    """A live connection. ``channels``: the first of those that it follows; ``following``: how many.
+    """A live connection, or a device that polls. ``user`` null: a service.
 
-    ``user`` null: a service. ``address`` null: the key lacks scope admin.
+    ``channels``: the first of those that it follows; ``following``: how many. ``address`` null:
+    the key lacks scope admin.
     """
 
     session: str
@@ -87,7 +89,7 @@ class SessionPage(msgspec.Struct):
 
 
 class UserItem(msgspec.Struct):
-    """``sessions``: how many. ``last_seen``: of the sessions that live; null when offline."""
+    """``sessions``: how many; none, and online, is a reload. ``last_seen``: null when offline."""
 
     user: str
     online: bool

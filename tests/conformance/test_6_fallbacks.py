@@ -128,15 +128,29 @@ async def test_a_stream_is_told_what_a_socket_would_be(api: Api) -> None:
             await events.event()
 
 
-async def test_who_has_a_stream_is_online(api: Api) -> None:
-    body = {"to": {"users": ["alice"]}, "message": {"data": 1}}
-    async with api.stream(token=api.server.token("alice")) as events:
-        await events.expect("hello")
-        answer = await api.ask("POST", "/v1/publish", token=KEY, body=body)
-        assert answer.json["results"][0]["online"] is True
-    await until(lambda: not api.server.hub.sessions.by_user)
-    answer = await api.ask("POST", "/v1/publish", token=KEY, body=body)
-    assert answer.json["results"][0]["online"] is False
+async def test_who_has_a_stream_or_polls_is_online(tmp_path: Path) -> None:
+    """For a grace time after, which this server takes as none."""
+    graces = {"presence_grace": 0.0, "poll_grace": 0.05}
+    async with running_server(tmp_path, **graces) as server:
+
+        async def online() -> bool:
+            body = {"to": {"users": ["alice"]}, "message": {"data": 1}}
+            answer = await server.ask("POST", "/v1/publish", token=KEY, body=body)
+            return bool(answer.json["results"][0]["online"])
+
+        token = server.token("alice")
+        async with listening(server, token=token) as events:
+            await events.expect("hello")
+            assert await online()
+        await until(lambda: not server.hub.sessions.by_user)
+        assert not await online()
+        async with server.peer() as peer:
+            body = {"cursors": {"news": "head"}, "wait": 60}
+            await peer.write(request("POST", "/v1/pull", token=token, body=body))
+            await until(lambda: server.hub.pulls.held)
+            assert await online()
+        await until(lambda: not server.hub.sessions.by_user)
+        assert not await online()
 
 
 async def test_when_a_browser_opens_its_stream_again(api: Api) -> None:

@@ -120,6 +120,7 @@ async def running_server(
             "min_free_disk": 0,
             "heartbeat_check_interval": 0.01,
             "drain_spread": 0.0,
+            "presence_grace": 0.0,  # who has left leaves nothing behind
             **given,
         }
     )

@@ -18,7 +18,7 @@ SLICE = 500  # sessions between two checkpoints
 async def stats(call: Call) -> Stats:
     hub = call.hub
     log = hub.log.statistics()
-    sessions, users = len(hub.sessions.by_id), len(hub.sessions.by_user)
+    sessions, users = len(hub.sessions.by_id), len(hub.presence)
     return Stats(
         node=hub.node_id,
         version=__version__,
@@ -26,6 +26,7 @@ async def stats(call: Call) -> Stats:
         ready=hub.ready,
         sessions=sessions,
         users=users,
+        transports=hub.sessions.transports(),
         held_polls=len(hub.pulls.held),
         connections=hub.connections,
         followed=len(hub.fanout.topics),
@@ -52,7 +53,7 @@ async def nodes(call: Call) -> Nodes:
         ready=hub.ready,
         since=int(hub.since * 1000),
         sessions=len(hub.sessions.by_id),
-        users=len(hub.sessions.by_user),
+        users=len(hub.presence),
         connections=hub.connections,
         held_polls=len(hub.pulls.held),
     )

@@ -20,14 +20,14 @@ NAMED = 50  # channels that an item names: a thousand sessions may follow a thou
 KICKED = 4009
 
 
-def last_seen_ms(session: Session) -> int:
-    """Sessions keep it on the clock that never jumps."""
-    return int((time.time() - (trio.current_time() - session.last_seen)) * 1000)
+def wall_ms(moment: float) -> int:
+    """Of a moment on the clock that never jumps, on which sessions keep what they have heard."""
+    return int((time.time() - (trio.current_time() - moment)) * 1000)
 
 
 def session_item(call: Call, session: Session) -> SessionItem:
     """What the caller may know of it."""
-    channels = [name for name in session.subscriptions if call.covers(name)]
+    channels = [name for name in session.following if call.covers(name)]
     return SessionItem(
         session=session.id,
         user=session.user,
@@ -36,7 +36,7 @@ def session_item(call: Call, session: Session) -> SessionItem:
         node=call.hub.node_id,
         address=session.address if ADMIN in call.identity.scopes else None,
         since=int(session.since * 1000),
-        last_seen=last_seen_ms(session),
+        last_seen=wall_ms(session.last_seen),
         following=len(channels),
         channels=list(islice(channels, NAMED)),
     )

@@ -14,7 +14,7 @@ from pushd.core.permissions import ADMIN, READ
 from pushd.core.positions import Cursor
 from pushd.core.pulling import Position
 from pushd.log import Head, Marks, UserMarks
-from pushd.web.admin.sessions import KICKED, last_seen_ms, session_item
+from pushd.web.admin.sessions import KICKED, session_item, wall_ms
 from pushd.web.call import Call, answer_of, page, searching
 from pushd.web.operation import Answer, Operation
 from pushd.web.params import LIMIT, NEXT, ONLINE, USER
@@ -28,12 +28,12 @@ class _Wanted(NamedTuple):
 
 
 async def list_users(call: Call) -> UserPage:
-    """Those with a live session, and those with an inbox in the log."""
+    """Those who are online, and those with an inbox in the log."""
     hub, args = call.hub, call.args
     limit = args["limit"]
     search = _Wanted(args["next"], args["online"], limit + 1)
     async with searching:
-        live = set(hub.sessions.by_user)
+        live = set(hub.presence.users())
         channels = [] if search.online else list(hub.log.heads)
         names = await trio.to_thread.run_sync(_search, call, search, live, channels)
     found, following = page(names, limit)
@@ -48,9 +48,11 @@ def _search(call: Call, search: _Wanted, live: set[str], channels: list[str]) ->
 
 
 def _item(call: Call, user: str) -> UserItem:
-    sessions = call.hub.sessions.of_user(user)
-    seen = max(map(last_seen_ms, sessions), default=None)
-    return UserItem(user, bool(sessions), len(sessions), seen)
+    hub = call.hub
+    sessions = hub.sessions.of_user(user)
+    seen = max((each.last_seen for each in sessions), default=hub.presence.left_at(user))
+    known = None if seen is None else wall_ms(seen)
+    return UserItem(user, hub.presence.is_online(user), len(sessions), known)
 
 
 async def get_user(call: Call) -> User:
@@ -110,7 +112,7 @@ OPERATIONS = (
         path="/v1/users",
         tag="Users and sessions",
         summary="Users, online or not",
-        help="Users with a live session, and users with an inbox in the log.",
+        help="Users who are online, and users with an inbox in the log.",
         scopes=(READ, ADMIN),
         params=(ONLINE, LIMIT, NEXT),
         answers=(Answer(200, "A page of users by name.", UserPage),),
