@@ -7,9 +7,9 @@ imported by name, not searched for, so that a one-file binary finds them too.
 
 from __future__ import annotations
 
-from migrations import m0001_log, m0003_heard, m0004_seen
+from migrations import m0001_log, m0002_groups, m0003_heard, m0004_seen
 from migrations.registry import MIGRATIONS
 
-NUMBERED = (m0001_log, m0003_heard, m0004_seen)
+NUMBERED = (m0001_log, m0002_groups, m0003_heard, m0004_seen)
 
 __all__ = ["MIGRATIONS", "NUMBERED"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pushd.core.names import SESSION_PREFIX, session_id
 from pushd.core.permissions import Identity, may_read
 from pushd.errors import Forbidden, TokenExpired
+from pushd.groups import Groups
 from pushd.revocations import Standing
 from pushd.session import Session
 
@@ -21,11 +22,12 @@ class Access:
     public_namespaces: frozenset[str]
     standing: Standing = field(default_factory=Standing)
     sessions: dict[str, Session] = field(default_factory=dict)
+    groups: Groups = field(default_factory=Groups)
 
     def check_read(self, identity: Identity, channel: str, now: float) -> None:
         """``now``: Unix seconds. Raises TokenExpired, Unauthorized or Forbidden."""
         self.check_valid(identity, now)
-        if may_read(identity, channel, self.public_namespaces):
+        if may_read(identity, channel, self.public_namespaces, self.groups.has):
             return
         if not (channel.startswith(SESSION_PREFIX) and self._has_session(identity, channel)):
             raise Forbidden(f"You may not read channel {channel!r}.")

@@ -29,6 +29,7 @@ from pushd.keysource import Place, RefreshedKeys, Sources, read_file
 from pushd.limits import Addresses, Quota, Shares
 from pushd.log import Log, LogOptions
 from pushd.marking import Marking
+from pushd.membership import Membership
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
@@ -171,7 +172,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     counters = Counters()
     standing = Standing()
     standing.revoked = log.revocations
-    access = Access(namespaces.public, standing)
+    access = Access(namespaces.public, standing, groups=log.groups)
     sources = make_sources(settings)
     hook = make_hook(settings, standing, counters)
     wheel = _make_wheel(settings)
@@ -208,6 +209,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     # Before presence: who polls on beside a connection that ends stays online.
     pollers = Pollers(sessions, wheel, happenings, settings.poll_grace)
     presence = Presence(sessions.by_user, wheel, happenings, settings.presence_grace)
+    membership = Membership(log.groups, sessions, fanout, happenings)
     return Hub(
         settings=settings,
         node_id=settings.node_id,
@@ -235,6 +237,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         happenings=happenings,
         pollers=pollers,
         presence=presence,
+        membership=membership,
         responses=responses,
         counters=counters,
         enforcer=Enforcer(standing, sessions, pulls),

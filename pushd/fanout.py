@@ -93,6 +93,11 @@ class Fanout:
             topic.waiters.pop(waiter, None)
             self._forget(topic)
 
+    def waiting(self, channel: str) -> list[Waiter]:
+        """The held polls that wait for it; a copy."""
+        topic = self.topics.get(channel)
+        return [] if topic is None else list(topic.waiters)
+
     def _topic(self, channel: str) -> Topic:
         topic = self.topics.get(channel)
         if topic is None:

@@ -31,6 +31,7 @@ from pushd.keysource import Sources
 from pushd.limits import jittered
 from pushd.log import Advance, Change, Head, Log
 from pushd.marking import Marking
+from pushd.membership import Membership
 from pushd.metrics import Counters
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
@@ -78,6 +79,7 @@ class Hub:
     happenings: Happenings
     pollers: Pollers
     presence: Presence
+    membership: Membership
     responses: Responses
     counters: Counters
     enforcer: Enforcer

@@ -53,6 +53,7 @@ class LiveSession(Session):
         )
         self.rearm()
         known = hub.sessions.own_channels(self.user)
+        version = hub.sessions.groups.version
         good, denied = self._allowed(known, channels)
 
         def loaded(marks: dict[str, Marks] | PushdError) -> None:
@@ -65,10 +66,12 @@ class LiveSession(Session):
                         hub.log.record_seen(self.user)
                     # An inbox may have come into being meanwhile; it has no marks yet.
                     own = hub.sessions.own_channels(self.user)
-                    new = [name for name in own if name not in known]
+                    follow = [*good, *(name for name in own if name not in known)]
+                    if hub.sessions.groups.version != version:
+                        follow = self._still_allowed(follow, channels, denied)
                     if (channel := SESSION_PREFIX + self.id) in hub.log.heads:
-                        new.append(channel)
-                    self.greet(hub.sessions.follow(self, [*good, *new], {}, marks), denied)
+                        follow.append(channel)
+                    self.greet(hub.sessions.follow(self, follow, {}, marks), denied)
                     self.greeted = True
             except Exception:
                 log.exception("a session could not be greeted")
@@ -97,6 +100,17 @@ class LiveSession(Session):
         rest = [name for name in asked[2 * most :] if name not in left_out]
         told += [{"channel": name, "code": TooLarge.code} for name in rest]
         return good, told
+
+    def _still_allowed(
+        self, follow: list[str], channels: list[str], denied: list[dict[str, str]]
+    ) -> list[str]:
+        """Members came and went while the marks were loaded; ``denied`` is put right."""
+        good, refused = self.hub.sessions.allowed(self, follow)
+        self.more = self.more or any(each["code"] == TooLarge.code for each in refused)
+        asked, followed = set(channels), set(good)
+        denied += [each for each in refused if each["channel"] in asked]
+        denied[:] = [each for each in denied if each["channel"] not in followed]
+        return good
 
     def greet(self, heads: dict[str, dict[str, Any]], denied: list[dict[str, str]]) -> None:
         """Say hello. From this turn on hints may follow."""

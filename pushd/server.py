@@ -89,6 +89,7 @@ async def run_node(
     hub = make_hub(settings, durable, services)
     durable.on_advance = hub.on_advance
     durable.on_change = hub.on_change
+    durable.on_members = hub.membership.changed
     hub.inboxes.learn_all(durable.heads)
     hub.session_channels.clear(durable.heads)
     await _start_services(hub, stopper, load or (lambda: settings))
@@ -106,6 +107,7 @@ async def run_node(
 async def _start_services(hub: Hub, stopper: Stopper, load: Callable[[], Settings]) -> None:
     services = hub.services
     await services.start(hub.fanout.run)
+    await services.start(hub.membership.run)
     await services.start(run_wheel, hub)
     reloader = Reloader(hub, load)
     stopper.on_hangup = reloader.ask

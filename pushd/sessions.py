@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import structlog
+
 from pushd.access import Access
 from pushd.core.names import check_channel
 from pushd.core.positions import parse_cursor
@@ -27,6 +29,8 @@ from pushd.places import Places
 from pushd.session import Session
 
 __all__ = ["Session", "Sessions"]
+
+log = structlog.get_logger("pushd.sessions")
 
 NO_MARKS = Marks(None, None)
 
@@ -47,6 +51,7 @@ class Sessions:
         happenings: Happenings | None = None,
     ) -> None:
         self.inboxes = inboxes
+        self.groups = access.groups
         self.by_id = access.sessions
         self.by_user: dict[str, dict[str, Session]] = {}
         self.by_transport: Counter[str] = Counter()
@@ -101,10 +106,10 @@ class Sessions:
     # -- what a session follows ----------------------------------------------------------------
 
     def own_channels(self, user: str | None) -> list[str]:
-        """What a user follows without asking: the inbox, its named parts, and ``all``."""
+        """What a user follows without asking: ``all``, the inbox, its named parts, groups."""
         if user is None:
             return []
-        return ["all", *self.inboxes.of(user)]
+        return ["all", *self.inboxes.of(user), *self.groups.channels_of(user)]
 
     def allowed(
         self, session: Session, names: Iterable[str]
@@ -179,19 +184,35 @@ class Sessions:
         return {}
 
     def adopt(self, user: str, channel: str) -> None:
-        """The user has a new inbox: every live session follows it from now on, and is told."""
+        """The user has a new inbox, or has joined a group: every live session that does not
+        follow it yet does from now on, and is told."""
+        marks = {channel: Marks(None, None, self.groups.since(channel, user))}
         for session in self.of_user(user):
             if len(session.subscriptions) < self._max_channels:
-                self.follow_unasked(session, channel)
+                try:
+                    self.follow_unasked(session, channel, marks)
+                except Exception:  # one connection's failure is its own
+                    log.exception("a session could not be told", session=session.id)
 
-    def follow_unasked(self, session: Session, channel: str) -> None:
+    def follow_unasked(
+        self, session: Session, channel: str, marks: dict[str, Marks] | None = None
+    ) -> None:
         """The session follows the channel from now on, and is told; before its hello there is
         no need to."""
         if session.greeted and channel not in session.subscriptions:
-            heads = self.follow(session, [channel], {}, {})
+            heads = self.follow(session, [channel], {}, marks or {})
             session.tell("subscribed", heads=heads, denied=[])
         else:
             session.has_news()
+
+    def abandon(self, user: str, channel: str) -> None:
+        """The user may not read it any more: live sessions get no more hints, and are told."""
+        for session in self.of_user(user):
+            try:
+                if self.unfollow(session, [channel]):
+                    session.tell("unsubscribed", channels=[channel])
+            except Exception:  # one connection's failure is its own
+                log.exception("a session could not be told", session=session.id)
 
     def unfollow(self, session: Session, channels: Iterable[str]) -> list[str]:
         """Stop hints; returns the channels that were followed."""

@@ -19,13 +19,14 @@ import pytest
 # A unit is a package or a module directly under pushd/.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"core", "settings", "logs", "metrics", "limits"}),
+    frozenset({"core", "settings", "logs", "metrics", "limits"}) | frozenset({"groups"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
     | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates"})
     | frozenset({"places"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "marking", "auth"})
     | frozenset({"audience", "sessionchannels", "hook", "deliveries"})
+    | frozenset({"membership"})
     | frozenset({"enforcer"})
     | frozenset({"poller", "pollers", "presence"}),
     frozenset({"hub"}),

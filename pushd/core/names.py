@@ -74,6 +74,12 @@ def check_user(user: str) -> str:
 
 
 @lru_cache(maxsize=16_384)
+def check_group(group: str) -> str:
+    """Return ``group`` if it may be a group id (as a user id), else raise BadRequest."""
+    return _check_id(group, "group id", MAX_USER_BYTES)
+
+
+@lru_cache(maxsize=16_384)
 def check_device(device: str) -> str:
     """Return ``device`` if it may be a device id, else raise BadRequest that says why."""
     return _check_id(device, "device id", MAX_DEVICE_BYTES)
@@ -154,6 +160,8 @@ def _check_reserved(prefix: str, rest: str) -> None:
         if len(more) > 1 or "" in more:
             raise BadRequest("An inbox is named 'user:ID' or 'user:ID:NAME'.")
         check_user(user)
+    elif prefix == "group":
+        check_group(rest)
     elif not rest:
         raise BadRequest(f"The {prefix} id after '{prefix}:' is empty.")
     else:

@@ -6,7 +6,7 @@ careless ``*`` in a token opens no inbox.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,10 +35,10 @@ class Identity:
     """Who asks. Shared by all requests with the same token, therefore immutable.
 
     ``user`` None means a service (an API key): then ``scopes`` and ``patterns`` count (no
-    patterns: every channel), else ``subscribe``, ``publish`` and ``groups`` (group ids without
-    ``group:``). ``expires``: Unix seconds, None for never. ``device``: pinned by the token.
-    ``iat``: when the token was issued, Unix seconds. ``key``: fingerprint of what vouched for it.
-    ``attributes``: what others may know of the user, as the application says.
+    patterns: every channel), else ``subscribe`` and ``publish``. ``expires``: Unix seconds, None
+    for never. ``device``: pinned by the token. ``iat``: when the token was issued, Unix seconds.
+    ``key``: fingerprint of what vouched for it. ``attributes``: what others may know of the user,
+    as the application says.
     """
 
     user: str | None
@@ -50,7 +50,6 @@ class Identity:
     patterns: tuple[str, ...] = ()
     jti: str | None = None
     key_name: str | None = None
-    groups: frozenset[str] = frozenset()
     iat: float | None = field(default=None, compare=False)
     attributes: Mapping[str, Any] = field(default_factory=lambda: NO_ATTRIBUTES, compare=False)
     key: str = field(default="", compare=False, repr=False)
@@ -66,8 +65,20 @@ class Identity:
         return "service" if self.user is None else f"user:{self.user}"
 
 
-def may_read(identity: Identity, channel: str, public_namespaces: frozenset[str]) -> bool:
+def no_member(_group: str, _user: str) -> bool:
+    """Nobody is in any group."""
+    return False
+
+
+def may_read(
+    identity: Identity,
+    channel: str,
+    public_namespaces: frozenset[str],
+    is_member: Callable[[str, str], bool] = no_member,
+) -> bool:
     """Whether ``identity`` may pull and subscribe to ``channel`` (a checked name).
+
+    ``is_member``: whether a group, by its id, has a user.
 
     ``session:`` channels are for the user of the live session, whom ``Access`` knows.
     """
@@ -84,7 +95,7 @@ def may_read(identity: Identity, channel: str, public_namespaces: frozenset[str]
     if kind is Kind.USER:
         return inbox_owner(channel) == identity.user
     if kind is Kind.GROUP:
-        return channel[len("group:") :] in identity.groups
+        return is_member(channel[len("group:") :], identity.user)
     return kind is Kind.ALL
 
 

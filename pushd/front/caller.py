@@ -9,6 +9,7 @@ from pushd.core.permissions import Identity
 from pushd.errors import PushdError, Unauthorized
 from pushd.front.origins import check_ambient
 from pushd.front.request import Request
+from pushd.groups import GROUP
 from pushd.hook import Question, Sent
 from pushd.hub import Hub
 
@@ -102,7 +103,8 @@ class Caller:
             self._hub.access.check_valid(identity, now)
             return
         self._hub.access.check_read(identity, channel, now)
-        if not channel.startswith(SESSION_PREFIX):  # which may end before the connection
+        # Of a group nobody is a member for ever, and a session may end before the connection.
+        if not channel.startswith((GROUP, SESSION_PREFIX)):
             self._allowed, self._channel = identity, channel
 
 

@@ -67,6 +67,7 @@ class History:
         def done(messages: list[bytes] | PushdError) -> None:
             changed = hub.log.heads.get(self._channel) is not head or head.redactions != redactions
             try:
+                hub.access.check_read(self._identity, self._channel, time.time())
                 if changed or isinstance(messages, MissingMessages) or upto < head.first:
                     self._again()
                 elif isinstance(messages, PushdError):

@@ -37,6 +37,7 @@ class MultiPull:
         "_hub",
         "_identity",
         "_poller",
+        "_version",
     )
 
     def __init__(self, connection: HttpConnection, identity: Identity, body: MultiBody) -> None:
@@ -48,6 +49,7 @@ class MultiPull:
         self._asked: list[tuple[str, Cursor | PushdError]] = []
         self._box: Box | None = None  # of what the client is told beside messages
         self._poller: Poller | None = None  # whose session it is
+        self._version = self._hub.log.groups.version  # at which rights were looked at
 
     def start(self) -> None:
         """Raises Forbidden, BadRequest, TooLarge; what is wrong with a channel is in the answer."""
@@ -91,7 +93,6 @@ class MultiPull:
         if self._identity.user is None:
             raise BadRequest("mine is for users; a service has no channels of its own.")
         own = self._hub.sessions.own_channels(self._identity.user)
-        own += [f"group:{group}" for group in sorted(self._identity.groups)]
         if self._poller is not None and (channel := self._poller.channel) in self._hub.log.heads:
             own.append(channel)
         return own
@@ -106,14 +107,19 @@ class MultiPull:
         return loaded
 
     def _loaded(self, mine: dict[str, Marks]) -> None:
-        user = self._identity.user
+        hub, user = self._hub, self._identity.user
+        if self._version != hub.log.groups.version:
+            self._version = hub.log.groups.version
+            names = [name for name in self._mine() if name not in self._body.cursors]
+            mine = {name: mine.get(name, Marks(None, None)) for name in names}
         if self._body.mine and user is not None and self._device is not None:
             known = mine.get("all")
             if known is None or known.since is None:
                 self._hub.log.record_seen(user)
         asked = [(name, self._given(name, text)) for name, text in self._body.cursors.items()]
         asked += [
-            (name, self._place(name, delivered_or_first(name, m))) for name, m in mine.items()
+            (name, self._place(name, delivered_or_first(hub, user, name, marks)))
+            for name, marks in mine.items()
         ]
         self._asked = asked
         if self._poller is not None:
@@ -176,29 +182,44 @@ class MultiPull:
             self._connection.refuse(error)
             return
         known = {name for name, _ in self._asked}
-        # An inbox that came into being while the poll was held.
+        # An inbox that came into being, or a group joined, while the poll was held.
         self._asked += [
-            (name, self._place(name, first_contact(name)))
+            (name, self._place(name, first_contact(self._hub, self._identity.user, name)))
             for name in self._mine()
             if name not in known
         ]
-        for at, (channel, cursor) in enumerate(self._asked):
-            if isinstance(cursor, Cursor):
-                try:
-                    self._hub.access.check_read(self._identity, channel, now)
-                except PushdError as error:
-                    self._asked[at] = (channel, error)
         notices = self._box.take() if self._box is not None else []
         if self._poller is not None:
             notices += self._poller.take()
         if self._hub.pulls.draining:
             notices.append(BYE_NOTICE)
-        MultiAnswer(
-            self._hub.pulls, self._asked, self._body.limit, encode(notices), self._done
-        ).run()
+        self._refuse()
+        self._ask(encode(notices))
 
-    def _done(self, body: bytes) -> None:
-        self._connection.respond(self._hub.responses.make(200, body))
+    def _ask(self, notices: bytes) -> None:
+        hub = self._hub
+
+        def done(body: bytes) -> None:
+            # Members may have left while the disk was read.
+            if self._version != hub.log.groups.version and self._refuse():
+                self._ask(notices)
+            else:
+                self._connection.respond(hub.responses.make(200, body))
+
+        MultiAnswer(hub.pulls, self._asked, self._body.limit, notices, done).run()
+
+    def _refuse(self) -> bool:
+        """Whether there is a channel that may not be read now, and could be before."""
+        hub, now, refused = self._hub, time.time(), False
+        self._version = hub.log.groups.version
+        for at, (channel, cursor) in enumerate(self._asked):
+            if isinstance(cursor, Cursor):
+                try:
+                    hub.access.check_read(self._identity, channel, now)
+                except PushdError as error:
+                    self._asked[at] = (channel, error)
+                    refused = True
+        return refused
 
 
 def multi_pull(connection: HttpConnection, request: Request) -> None:

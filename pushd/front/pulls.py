@@ -13,6 +13,7 @@ from pushd.core.pulling import parse_count, parse_seq, parse_wait
 from pushd.errors import Forbidden, PushdError
 from pushd.front.bodies import DEFAULT_LIMIT
 from pushd.front.connection import HttpConnection
+from pushd.hub import Hub
 from pushd.log import Marks
 
 
@@ -49,17 +50,27 @@ def device_of(identity: Identity, named: str | None) -> str | None:
     return named
 
 
-def first_contact(channel: str) -> Cursor:
-    """Where a device starts that has no cursor: what is its own from the start, else from now
-    on."""
-    return START if kind_of(channel) in (Kind.USER, Kind.SESSION) else HEAD
+def first_contact(hub: Hub, user: str | None, channel: str) -> Cursor:
+    """Where a device starts that has no cursor: what is its own from the start, groups from
+    where the user has joined, else from now on."""
+    kind = kind_of(channel)
+    if kind in (Kind.USER, Kind.SESSION):
+        return START
+    if kind is not Kind.GROUP or user is None:
+        return HEAD
+    joined = hub.log.groups.since(channel, user)
+    if joined is None:
+        return HEAD
+    at = hub.pulls.position(channel)
+    # All of a later life came later; and what is not kept any more is not missed.
+    return joined if joined.epoch == at.epoch and joined.seq >= at.first - 1 else START
 
 
-def delivered_or_first(channel: str, marks: Marks | None) -> Cursor:
+def delivered_or_first(hub: Hub, user: str | None, channel: str, marks: Marks | None) -> Cursor:
     """Where a pull begins that names no cursor."""
     if marks is not None and marks.delivered is not None:
         return marks.delivered
-    return first_contact(channel)
+    return first_contact(hub, user, channel)
 
 
 class SinglePull:
@@ -87,7 +98,7 @@ class SinglePull:
         if cursor is not None:
             self._from(cursor, device)
         elif identity.user is None or device is None:
-            self._from(first_contact(channel), None)
+            self._from(first_contact(hub, identity.user, channel), None)
         else:
             hub.log.load_marks(identity.user, device, [channel], self._loaded)
 
@@ -95,7 +106,9 @@ class SinglePull:
         try:
             if isinstance(marks, PushdError):
                 raise marks
-            self._from(delivered_or_first(self._channel, marks.get(self._channel)), None)
+            hub, user, channel = self._hub, self._identity.user, self._channel
+            hub.access.check_read(self._identity, channel, time.time())
+            self._from(delivered_or_first(hub, user, channel, marks.get(channel)), None)
         except PushdError as error:
             self._connection.refuse(error)
 
@@ -130,7 +143,11 @@ class SinglePull:
             self._connection.respond(answer)
 
     def _arrived(self, answer: bytes | PushdError) -> None:
-        if isinstance(answer, PushdError):
-            self._connection.refuse(answer)
+        try:
+            if isinstance(answer, PushdError):
+                raise answer
+            self._hub.access.check_read(self._identity, self._channel, time.time())
+        except PushdError as error:
+            self._connection.refuse(error)
         else:
             self._connection.respond(answer)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pushd.log.administration import MOST_DISCARDED
+from pushd.log.changes import Erased
+from pushd.log.live import MembersChanged
 from pushd.log.log import Log
+from pushd.log.members import Membership
 from pushd.log.receipts import Receipts, UserMarks
 from pushd.log.requests import (
     Advance,
@@ -25,12 +28,15 @@ __all__ = [
     "Append",
     "Change",
     "Entry",
+    "Erased",
     "Head",
     "Histogram",
     "Log",
     "LogOptions",
     "LogStatistics",
     "Marks",
+    "MembersChanged",
+    "Membership",
     "MissingMessages",
     "Receipts",
     "Slowest",

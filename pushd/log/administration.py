@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pushd.core.positions import MAX_SEQ
 from pushd.core.pulling import Position
 from pushd.errors import BadRequest, PushdError
-from pushd.log.changes import Delete, Discard, EraseUser, Redact, Request, Revoke, Trim, Unrevoke
-from pushd.log.live import Live
+from pushd.groups import Groups
+from pushd.log.changes import (
+    Delete,
+    Discard,
+    Erased,
+    EraseUser,
+    Redact,
+    Request,
+    Revoke,
+    Trim,
+    Unrevoke,
+)
+from pushd.log.groupchanges import ChangeMembers, DeleteGroup
+from pushd.log.live import Live, MembersChanged
 from pushd.log.marks import MarkBuffer
+from pushd.log.members import Membership, ReadGroups, ReadMembers
 from pushd.log.reader import Job
 from pushd.log.receipts import ReadReceipts, ReadUser, Receipts, UserMarks
 from pushd.revocations import KINDS
@@ -76,12 +89,57 @@ class Administration:
         """
         self._request(Redact(_text(channel), seq, done))
 
-    def erase_user(self, user: str, done: Callable[[list[str] | PushdError], None]) -> None:
-        """Deletes the user's inboxes (and answers which), cursors, read marks and devices.
+    def erase_user(self, user: str, done: Callable[[Erased | PushdError], None]) -> None:
+        """Deletes the user's inboxes, memberships, cursors, read marks and devices.
 
         Messages to other channels and revocations stay.
         """
         self._request(EraseUser(_text(user), self._marks.forget, done))
+
+    @property
+    def groups(self) -> Groups:
+        """Who is a member of what; not to be changed but by ``change_members``."""
+        return self._live.groups
+
+    def change_members(
+        self,
+        group: str,
+        add: Sequence[str],
+        remove: Sequence[str],
+        done: Callable[[MembersChanged | PushdError], None],
+    ) -> None:
+        """Adds and removes in one transaction; answers who has in fact joined and left.
+
+        A group begins with its first member and ends with its last; its channel stays.
+        BadRequest: somebody is in both lists.
+        """
+        joining, leaving = (tuple(dict.fromkeys(map(_text, each))) for each in (add, remove))
+        if not set(joining).isdisjoint(leaving):
+            raise BadRequest("Somebody is both to be added and to be removed.")
+        self._request(ChangeMembers(_text(group), joining, leaving, done))
+
+    def delete_group(self, group: str, done: Callable[[PushdError | None], None]) -> None:
+        """Ends all memberships, and this life of the group's channel.
+
+        NotFound: neither is there.
+        """
+        self._request(DeleteGroup(_text(group), done))
+
+    def read_members(
+        self,
+        group: str,
+        after: str,
+        limit: int,
+        done: Callable[[list[Membership] | PushdError], None],
+    ) -> None:
+        """Members by name, from the one that sorts after ``after``; at most ``limit``."""
+        self._read(ReadMembers(_text(group), _text(after), limit, done))
+
+    def read_groups(
+        self, user: str, groups: list[str], done: Callable[[list[Membership] | PushdError], None]
+    ) -> None:
+        """Since when a user has been in those of the groups that the user is in."""
+        self._read(ReadGroups(_text(user), groups, done))
 
     def revoke(
         self,

@@ -96,9 +96,11 @@ class Changer:
             self._store.devices.forget()
         self.cut_messages += ledger.cut_messages
         self.deleted_channels += ledger.deleted_channels
-        self._checkpointer.grow(3 + 3 * len(requests) + 3 * len(ledger.effects))
+        self._checkpointer.grow(3 * (1 + sum(one.weight for one in requests) + len(ledger.effects)))
         self._post(Outcome(results, [], 0, ledger.effects, len(requests)))
         self._sweeper.add(ledger.garbage)
+        if ledger.left_members:
+            self._sweeper.sweep_members()
         if any(one.wipes and not isinstance(result, PushdError) for one, result in results):
             self.wiper.add(garbage.log_id for garbage in ledger.garbage)
 

@@ -16,6 +16,7 @@ from pushd.errors import BadRequest, NotFound
 from pushd.log import failures
 from pushd.log.damage import KEEPING
 from pushd.log.ledger import Channel, Ledger
+from pushd.log.members import leave_all
 from pushd.log.requests import MissingMessages
 
 # Retention looks at so many messages of a channel at once to count their bytes.
@@ -27,11 +28,16 @@ BUDGET_S: Final = 0.004
 class Request:
     """Something to be done by the writer. ``done`` is called on the loop, exactly once.
 
-    ``wipes``: what it removes shall soon be nowhere on the disk.
+    ``wipes``: what it removes shall soon be nowhere on the disk. ``weight``: how much work it is,
+    about as rows are; what is heavy is committed alone.
     """
 
     __slots__ = ("done",)
     wipes = False
+
+    @property
+    def weight(self) -> int:
+        return 1
 
     def __init__(self, done: Callable[[Any], None]) -> None:
         self.done = done
@@ -123,6 +129,13 @@ class Redact(_OfChannel):
         return Position(channel.epoch, channel.first, channel.head)
 
 
+class Erased(NamedTuple):
+    """The inboxes that a user had, and the groups that the user was in."""
+
+    inboxes: list[str]
+    groups: list[str]
+
+
 class EraseUser(Request):
     """``forget_marks`` drops those that are not on disk yet."""
 
@@ -136,13 +149,13 @@ class EraseUser(Request):
         self.user = user
         self.forget_marks = forget_marks
 
-    def apply(self, ledger: Ledger) -> list[str]:
+    def apply(self, ledger: Ledger) -> Erased:
         inboxes = ledger.inboxes(self.user)
         for inbox in inboxes:
             ledger.delete(inbox)
         self.forget_marks(self.user)
         ledger.forget_user(self.user)
-        return [inbox.name for inbox in inboxes]
+        return Erased([inbox.name for inbox in inboxes], leave_all(ledger, self.user))
 
 
 class Revoke(Request):

@@ -10,8 +10,9 @@ from pushd.log.changes import Request
 from pushd.log.crossing import Signal, Work, drained
 from pushd.log.requests import Append, LogOptions
 
-# Changes that share one commit.
+# Changes that share one commit, and how heavy they may be together before the next one.
 REQUESTS: Final = 64
+WEIGHT: Final = 1_000
 
 
 class Intake:
@@ -72,11 +73,13 @@ class Intake:
 
     def _requests(self, first: Request) -> list[Request]:
         requests = [first]
+        weight = first.weight
         try:
-            while len(requests) < REQUESTS:
+            while len(requests) < REQUESTS and weight < WEIGHT:
                 item = self.queue.get(False)
                 if isinstance(item, Request):
                     requests.append(item)
+                    weight += item.weight
                 elif isinstance(item, Signal):
                     self._heed(item)
                 else:

@@ -82,8 +82,10 @@ class Ledger:
         self.garbage: list[Garbage] = []
         self.cut_messages = 0
         self.deleted_channels = 0
+        # A group was deleted, and the rows of its members wait to be swept.
+        self.left_members = False
+        self.connection = connection
         self._steady_ms = steady_ms
-        self._connection = connection
         self._execute = connection.execute
 
     def find(self, name: str) -> Channel | None:
@@ -177,7 +179,7 @@ class Ledger:
             self._execute(f"DELETE FROM {table} WHERE user = ?", (user,))
 
     def note_clock(self, wall_ms: int) -> None:
-        note(self._connection, wall_ms, self._steady_ms)
+        note(self.connection, wall_ms, self._steady_ms)
 
     def revoke(self, kind: str, value: str, until_s: float) -> tuple[float, float]:
         """From now until ``until_s`` (Unix seconds); answers both."""

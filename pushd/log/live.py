@@ -1,11 +1,13 @@
-"""What the loop knows of the log: every head, the revocations, and how commits change them."""
+"""What the loop knows of the log: heads, revocations, groups; and how commits change them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from pushd.core.positions import Cursor
+from pushd.groups import Groups
 from pushd.log.requests import Advance, Change, Head
 from pushd.log.rows import Moved
 
@@ -16,14 +18,20 @@ class Live:
     def __init__(self) -> None:
         self.heads: dict[str, Head] = {}
         self.revocations: dict[tuple[str, str], tuple[float, float]] = {}
+        self.groups = Groups()
+        # Who has joined and left since ``take_members_changed``.
+        self.members_changed: list[MembersChanged] = []
         # Every head once, for those who go round; those that were deleted since are still in it.
         self.ring: deque[Head] = deque()
 
     def load(
-        self, heads: dict[str, Head], revocations: dict[tuple[str, str], tuple[float, float]]
+        self,
+        heads: dict[str, Head],
+        revocations: dict[tuple[str, str], tuple[float, float]],
+        groups: Groups,
     ) -> None:
         """At the start: what is on disk."""
-        self.heads, self.revocations = heads, revocations
+        self.heads, self.revocations, self.groups = heads, revocations, groups
         self.ring = deque(heads.values())
 
     def advance(self, moved: Moved) -> Advance:
@@ -49,6 +57,11 @@ class Live:
             Change(channel, self.heads.get(channel)) for channel in changed if channel is not None
         ]
 
+    def take_members_changed(self) -> list[MembersChanged]:
+        """Each once."""
+        taken, self.members_changed = self.members_changed, []
+        return taken
+
     def of_life(self, channel: str, log_id: int) -> Head | None:
         """The head, if the channel is still in that life."""
         head = self.heads.get(channel)
@@ -60,6 +73,31 @@ class Effect(Protocol):
 
     def apply(self, live: Live) -> str | None:
         """The channel that its readers must look at anew, if any."""
+
+
+class MembersChanged(NamedTuple):
+    """Who has joined and left a group, in one commit, and where the group's channel was then.
+
+    ``left`` of a deleted group is known when it is applied.
+    """
+
+    group: str
+    joined: Sequence[str]
+    left: Collection[str]
+    at: Cursor
+    deleted: bool = False
+
+    def apply(self, live: Live) -> str | None:
+        changed = self
+        if self.deleted:
+            changed = self._replace(left=live.groups.drop(self.group))
+        else:
+            if self.left:
+                live.groups.remove(self.group, self.left)
+            if self.joined:
+                live.groups.add(self.group, self.joined, self.at)
+        live.members_changed.append(changed)
+        return None
 
 
 class FirstMoved(NamedTuple):

@@ -18,7 +18,7 @@ from pushd.log.changes import Request
 from pushd.log.crossing import Outcome, Signal, Work, drained
 from pushd.log.engine import Engine
 from pushd.log.lines import Lines
-from pushd.log.live import Live
+from pushd.log.live import Live, MembersChanged
 from pushd.log.marks import SEEN, MarkBuffer
 from pushd.log.reading import Reading, call, fresh
 from pushd.log.requests import (
@@ -40,8 +40,9 @@ _logger = structlog.get_logger("pushd.log")
 class Log(Reading, Administration):
     """Everything on the loop; two threads behind it. ``run()`` is the service.
 
-    ``on_advance`` and ``on_change`` hear of commits in their order, after ``heads`` has been set
-    and before anybody can read what they have removed. Set ``retention`` before ``run()``.
+    ``on_advance``, ``on_change`` and ``on_members`` hear of commits in their order, after ``heads``
+    and ``groups`` have been set and before anybody can read what they have removed. Set
+    ``retention`` before ``run()``.
     """
 
     def __init__(self, directory: Path, options: LogOptions | None = None) -> None:
@@ -50,6 +51,7 @@ class Log(Reading, Administration):
         self.heads: dict[str, Head] = {}
         self.on_advance: Callable[[list[Advance]], None] = _nobody_listens
         self.on_change: Callable[[list[Change]], None] = _nobody_listens
+        self.on_members: Callable[[list[MembersChanged]], None] = _nobody_listens
         self.retention: Callable[[str], Retention] = lambda _: UNBOUNDED
         self._backlog = 0
         self._waiting_changes = 0
@@ -133,7 +135,7 @@ class Log(Reading, Administration):
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Opens, serves until ``close()`` or cancellation. Raises CannotStart, StorageBroken."""
         opened = await trio.to_thread.run_sync(open_log, self.directory, self.options)
-        self._live.load(opened.heads, opened.revocations)
+        self._live.load(opened.heads, opened.revocations, opened.groups)
         self.heads = opened.heads
         self._believed = opened.believed
         self._retention = self._make_retention()
@@ -218,6 +220,9 @@ class Log(Reading, Administration):
             changes = self._live.change(outcome.effects)
             if changes:
                 call(self.on_change, changes)
+            members_changed = self._live.take_members_changed()
+            if members_changed:
+                call(self.on_members, members_changed)
         for work, result in results:
             if isinstance(work, Append):
                 self._lines.stored(work)

@@ -12,6 +12,7 @@ import trio
 from pushd.errors import Overloaded, PushdError
 from pushd.log.activity import Activity
 from pushd.log.history import ReadBack
+from pushd.log.live import Live
 from pushd.log.marks import SEEN, Found, MarkBuffer, newest
 from pushd.log.reader import Done, Job, LoadMarks, Reader, ReadMessages
 from pushd.log.requests import Head, LogOptions, Marks, MissingMessages
@@ -37,6 +38,7 @@ class Reading:
 
     heads: dict[str, Head]
     options: LogOptions
+    _live: Live
     _marks: MarkBuffer
     _refusal: PushdError | None
     _scans: Scans
@@ -117,7 +119,7 @@ class Reading:
             marks = {}
             for name, head in wanted:
                 key = -1 if head is None else head.channel_id
-                since = read.get(SEEN) if name == "all" else None
+                since = read.get(SEEN) if name == "all" else self._live.groups.since(name, user)
                 marks[name] = Marks(delivered.get(key), read.get(key), since)
             done(marks)
 

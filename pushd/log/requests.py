@@ -125,7 +125,8 @@ class Change(NamedTuple):
 class Marks(NamedTuple):
     """How far a device has been given, and a user has read, a channel; None: never recorded.
 
-    ``since``: of ``all``, where it was when the user was first seen; None: not seen yet.
+    ``since``: of ``all``, where it was when the user was first seen; of a group, when the user has
+    joined; None: not yet.
     """
 
     delivered: Cursor | None

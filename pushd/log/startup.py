@@ -14,7 +14,8 @@ from sqlite_utils import Database
 
 from migrations import MIGRATIONS
 from pushd.errors import CannotStart
-from pushd.log import activity, believed, swap, walcheck
+from pushd.groups import Groups
+from pushd.log import activity, believed, members, swap, walcheck
 from pushd.log.lock import LockFile
 from pushd.log.requests import MIB, Head, LogOptions
 from pushd.log.store import CACHE_KIB, DATABASE, Store, connect_reader, connect_writer
@@ -41,6 +42,7 @@ class Opened:
     heads: dict[str, Head]
     last_epoch: str | None
     revocations: dict[tuple[str, str], tuple[float, float]]
+    groups: Groups
     believed: believed.Believed | None
 
     def give_up(self) -> None:
@@ -84,13 +86,14 @@ def open_log(directory: Path, options: LogOptions, *, doing: str = "") -> Opened
             _migrate(connection)
             heads, last_epoch = _load_heads(connection), _meta(connection, "last_epoch")
             revocations = _load_revocations(connection)
+            groups = members.load(connection)
             newest = max((head.at for head in heads.values()), default=None)
             known = believed.load(connection, newest)
         readers.pop_all()
         undo.pop_all()
     if not doing:
         lock.note_open()
-    return Opened(store, reader, lock, heads, last_epoch, revocations, known)
+    return Opened(store, reader, lock, heads, last_epoch, revocations, groups, known)
 
 
 def _make_directory(directory: Path) -> None:

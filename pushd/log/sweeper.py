@@ -53,6 +53,12 @@ _IDS_OF: Final = (
     " (SELECT day, channel_id, publisher, id FROM idempotency"
     " WHERE day = ? AND channel_id = ? LIMIT ?)"
 )
+_ENDED: Final = "SELECT id FROM groups WHERE name IS NULL LIMIT 1"
+_MEMBERS_OF: Final = (
+    "DELETE FROM members WHERE (group_id, user) IN"
+    " (SELECT group_id, user FROM members WHERE group_id = ? LIMIT ?)"
+)
+_END_GROUP: Final = "DELETE FROM groups WHERE id = ?"
 _PURGE: Final = "DELETE FROM channels WHERE id = ?"
 _OVER: Final = (
     "DELETE FROM revocations WHERE (kind, value) IN"
@@ -86,7 +92,7 @@ class Sweeper:
         # Of the slice under way.
         self._effects: list[Effect] = []
         self._forgotten: list[str] = []
-        self._swept = self._swept_bytes = self._purged = 0
+        self._swept = self._swept_bytes = self._swept_members = self._purged = 0
         self._no_ids_before: int | None = None
 
     def add(self, garbage: Iterable[Garbage]) -> None:
@@ -100,11 +106,17 @@ class Sweeper:
 
     def tidy(self, *, wall_clock_is_good: bool) -> None:
         """Looks once whatever else has grown old."""
-        jobs = [self._expire_ids, self._purge]
+        jobs = [self._expire_ids, self._purge, self._sweep_members]
         if wall_clock_is_good:
             jobs += [self._drop_devices, self._end_revocations]
         self._jobs.update(dict.fromkeys(job for job in jobs if job not in self._broken))
         self.wake()
+
+    def sweep_members(self) -> None:
+        """A group was deleted."""
+        if self._sweep_members not in self._broken:
+            self._jobs[self._sweep_members] = None
+            self.wake()
 
     def wake(self) -> None:
         """There is something to do, now."""
@@ -117,7 +129,7 @@ class Sweeper:
         Raises sqlite3.Error; after the rollback call ``failed()``.
         """
         self._effects, self._forgotten = [], []
-        self._swept = self._swept_bytes = self._purged = 0
+        self._swept = self._swept_bytes = self._swept_members = self._purged = 0
         jobs = deque(self._jobs)
         with self._store.transaction():
             ends = time.perf_counter() + BUDGET_S
@@ -170,7 +182,7 @@ class Sweeper:
 
     def pages(self) -> int:
         """A guess at the pages that the slice has added to the WAL."""
-        return 3 + self._swept // 4 + self._swept_bytes // 4096
+        return 3 + self._swept // 4 + self._swept_bytes // 4096 + self._swept_members // 4
 
     def _sweep(self, ends: float) -> dict[Garbage, bool]:
         """Turns among those that wait, so that a huge one does not hold up all others."""
@@ -219,6 +231,17 @@ class Sweeper:
             self._execute(_PURGE, (channel_id,))
             self._forgotten.append(name)
             self._purged += 1
+        return False
+
+    def _sweep_members(self) -> bool:
+        """Rows of groups that were deleted."""
+        ended = self._execute(_ENDED).fetchone()
+        if ended is None:
+            return True
+        count = self._execute(_MEMBERS_OF, (*ended, CHUNK)).rowcount
+        self._swept_members += count
+        if count < CHUNK:
+            self._execute(_END_GROUP, ended)
         return False
 
     def _drop_devices(self) -> bool:

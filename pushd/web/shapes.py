@@ -133,9 +133,10 @@ class User(msgspec.Struct):
 
 
 class Erased(msgspec.Struct):
-    """The inboxes that were deleted, and how many sessions were ended."""
+    """The inboxes that were deleted, the groups that were left, how many sessions were ended."""
 
     inboxes: list[str]
+    groups: list[str]
     kicked: int
 
 

@@ -12,6 +12,7 @@ from pushd.core.names import (
     Kind,
     check_channel,
     check_device,
+    check_group,
     check_user,
     inbox_owner,
     kind_of,
@@ -44,7 +45,6 @@ GOOD = {
     "user:alice:orders": Kind.USER,
     "user:" + "x" * 200: Kind.USER,
     "group:team": Kind.GROUP,
-    "group:org:team": Kind.GROUP,
     "session:0f": Kind.SESSION,
     "$control": Kind.INTERNAL,
     "$user:alice": Kind.INTERNAL,
@@ -121,14 +121,16 @@ def test_bad_channels_say_why(name: str, reason: str) -> None:
 
 @pytest.mark.parametrize(("text", "reason"), BAD_CHARACTERS[:-3], ids=_short)
 def test_users_and_devices_have_the_same_characters(text: str, reason: str) -> None:
-    for check in (check_user, check_device):
+    for check in (check_user, check_group, check_device):
         with pytest.raises(BadRequest) as caught:
             check(text)
         assert reason in caught.value.detail
 
 
 @pytest.mark.parametrize(
-    ("check", "longest"), [(check_user, 200), (check_device, 128)], ids=["user", "device"]
+    ("check", "longest"),
+    [(check_user, 200), (check_group, 200), (check_device, 128)],
+    ids=["user", "group", "device"],
 )
 def test_ids(check: object, longest: int) -> None:
     assert callable(check)
@@ -141,7 +143,7 @@ def test_ids(check: object, longest: int) -> None:
 
 def test_groups_are_checked_as_their_channel() -> None:
     assert check_channel("group:team") == "group:team"
-    for bad in ("", "..", "a b", "x" * 250):
+    for bad in ("", "..", "a b", "org:team", "x" * 201):
         with pytest.raises(BadRequest):
             check_channel(f"group:{bad}")
 

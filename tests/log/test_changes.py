@@ -216,8 +216,8 @@ async def test_marks_of_a_name_survive_its_deletion_and_not_its_erasure(tmp_path
         await answer(lambda done: log.revoke("user", "bob", time.time() + 60, done))
         changes = heard(log)
         erased = await answer(lambda done: log.erase_user("bob", done))
-        assert sorted(erased) == ["user:bob", "user:bob:calls"]
-        assert sorted(changes) == [(name, None) for name in sorted(erased)]
+        assert sorted(erased.inboxes) == ["user:bob", "user:bob:calls"]
+        assert sorted(changes) == [(name, None) for name in sorted(erased.inboxes)]
         assert set(log.heads) == {*neighbours, "news"}
         assert (await marks(log, "bob", "phone", "news"))["news"] == Marks(None, None)
     for table in ("cursors", "reads", "devices", "seen"):

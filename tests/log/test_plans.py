@@ -15,6 +15,7 @@ from pushd.log import (
     devices,
     history,
     ledger,
+    members,
     reader,
     receipts,
     slowest,
@@ -25,9 +26,11 @@ from pushd.log import (
 from pushd.log.store import connect_reader
 from tests.log.support import open_and_close
 
-MODULES = [believed, devices, history, ledger, reader, receipts, slowest, store, sweeper]
+MODULES = [
+    *(believed, devices, history, ledger, members, reader, receipts, slowest, store, sweeper),
+]
 # Read whole, once, at the start.
-WHOLE = {"sweeper._WAITING"}
+WHOLE = {"sweeper._WAITING", "members._NAMED"}
 # What is scanned is as small as the statement's own arguments, or a row of constants.
 SMALL = re.compile(r"SCAN (wanted|json_each|\d+ CONSTANT ROWS?|CONSTANT ROW|\(subquery-\d+\))")
 

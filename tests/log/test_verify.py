@@ -196,7 +196,7 @@ UNREADABLE = {
         "by a preview",
     ),
     "with migrations to come that nobody knows": (
-        lambda path: change(path, "UPDATE _sqlite_migrations SET name = '9999_x'"),
+        lambda path: change(path, "UPDATE _sqlite_migrations SET name = '9999_x' WHERE id = 1"),
         "unknown to it: 9999_x",
     ),
 }

@@ -274,7 +274,8 @@ async def test_a_user_is_erased(server: Server) -> None:
         assert (await ask(socket, "ping"))["type"] == "pong"
         answer = await server.ask("DELETE", "/v1/users/alice", token="admin-key")
         assert answer.status == 200
-        assert answer.json == {"inboxes": ["user:alice", "user:alice:orders"], "kicked": 1}
+        expected = {"inboxes": ["user:alice", "user:alice:orders"], "groups": [], "kicked": 1}
+        assert answer.json == expected
         bye = await socket.expect("bye")
         assert (bye["code"], bye["reason"]) == (4009, "erased")
     await until(lambda: not server.hub.sessions.by_id)
@@ -282,7 +283,7 @@ async def test_a_user_is_erased(server: Server) -> None:
     names = [item["channel"] for item in (await get(server, "/v1/channels"))["items"]]
     assert names == ["news", "user:bob"]
     again = await server.ask("DELETE", "/v1/users/alice", token=KEY)
-    assert again.json == {"inboxes": [], "kicked": 0}
+    assert again.json == {"inboxes": [], "groups": [], "kicked": 0}
 
 
 # -- nodes --------------------------------------------------------------------------------------

@@ -60,7 +60,8 @@ async def get_user(call: Call) -> User:
     call.check_user(user)
     found = await answer_of(partial(call.hub.log.read_user, user))
     for own in call.hub.sessions.own_channels(user):
-        found.setdefault(own, UserMarks())
+        marks = found.setdefault(own, UserMarks())
+        marks.since = marks.since or call.hub.log.groups.since(own, user)
     item = _item(call, user)
     sessions = [session_item(call, each) for each in call.hub.sessions.of_user(user)]
     heads = call.hub.log.heads
@@ -101,8 +102,8 @@ async def erase(call: Call) -> Erased:
     sessions = call.hub.sessions.of_user(user)
     for session in sessions:
         session.bye(KICKED, "erased")
-    inboxes = await answer_of(partial(call.hub.log.erase_user, user))
-    return Erased(sorted(inboxes), len(sessions))
+    erased = await answer_of(partial(call.hub.log.erase_user, user))
+    return Erased(sorted(erased.inboxes), sorted(erased.groups), len(sessions))
 
 
 OPERATIONS = (
