@@ -11,6 +11,7 @@ from pushd.access import Access
 from pushd.allowance import Allowance
 from pushd.audience import Audience
 from pushd.auth import ApiKey, Authenticator, JwtKey
+from pushd.calls import make_calls, make_webhook
 from pushd.core.namespaces import Namespaces
 from pushd.core.origins import Origins
 from pushd.core.permissions import SCOPES
@@ -210,6 +211,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     pollers = Pollers(sessions, wheel, happenings, settings.poll_grace)
     presence = Presence(sessions.by_user, wheel, happenings, settings.presence_grace)
     membership = Membership(log.groups, sessions, fanout, happenings)
+    webhook = make_webhook(settings, counters)
     return Hub(
         settings=settings,
         node_id=settings.node_id,
@@ -234,6 +236,8 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         deliveries=deliveries,
         session_channels=SessionChannels(log, sessions, fanout, wheel, happenings),
         audience=Audience(presence, fanout, access),
+        calls=make_calls(settings, webhook, publisher, access, log, counters),
+        endpoints=() if webhook is None else (webhook,),
         happenings=happenings,
         pollers=pollers,
         presence=presence,

@@ -229,4 +229,24 @@ class BadSetting(PushdError):
 class NoHandler(PushdError):
     code = "no_handler"
     status = 404
-    cure = "Publish to a channel that the application follows: calls have no handlers yet."
+    cure = "Check the name; the application registers what can be called (docs/guide/calls.md)."
+
+
+class CallRefused(PushdError):
+    """The application says no. ``extra`` may hold ``data``, what it has to say besides."""
+
+    code = "refused"
+    status = 422
+    cure = "Its detail is the application's; the same call again will be refused again."
+
+
+class CallFailed(PushdError):
+    """The application broke down, or did not answer: nobody knows what it has done."""
+
+    code = "call_failed"
+    status = 502
+    cure = "Call again with the same id, later; the server's log says more."
+
+
+class CallTimedOut(CallFailed):
+    status = 504

@@ -14,6 +14,7 @@ from pushd.access import Access
 from pushd.allowance import Allowance
 from pushd.audience import Audience
 from pushd.auth import Authenticator
+from pushd.calls import Calls
 from pushd.core.names import SESSION_PREFIX
 from pushd.core.namespaces import Namespaces
 from pushd.core.origins import Origins
@@ -34,6 +35,7 @@ from pushd.marking import Marking
 from pushd.membership import Membership
 from pushd.metrics import Counters
 from pushd.notices import Notices
+from pushd.outbound import Endpoint
 from pushd.outgoing import Flusher
 from pushd.pollers import Pollers
 from pushd.presence import Presence
@@ -76,6 +78,8 @@ class Hub:
     deliveries: Deliveries
     session_channels: SessionChannels
     audience: Audience
+    calls: Calls
+    endpoints: tuple[Endpoint, ...]  # of the application
     happenings: Happenings
     pollers: Pollers
     presence: Presence

@@ -23,6 +23,7 @@ _BEARER = re.compile(r"(?i)(bearer)(?:\s+|\.|%20|\+)[^\s\"',;]+")
 _NAMED = re.compile(r"(?i)(token|secret|password|api_?key)(=|%3D)[^\s&\"'#;]+")
 _SECRET_NAMES = frozenset(
     {"authorization", "token", "secret", "password", "api_key", "jwt_secret", "credential"}
+    | {"webhook_secret"}
 )
 _FIRST = ("time", "level", "logger", "event")  # of a line, for people who read them raw
 # Frameworks that log per frame or per request at INFO.

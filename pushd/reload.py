@@ -15,6 +15,7 @@ from pushd.build import make_hook_rules, make_keys, make_origins, make_sources
 from pushd.errors import PushdError
 from pushd.hub import Hub
 from pushd.keysource import RefreshedKeys, load_all
+from pushd.outbound import keys_of
 from pushd.settings import Settings
 
 RELOADED = frozenset(
@@ -63,6 +64,9 @@ class Reloader:
         hub.authenticator.install(*make_keys(settings), sources)
         hub.hook.install(make_hook_rules(settings))
         hub.authenticator.keys_changed()
+        if settings.webhook_secret is not None:
+            for endpoint in hub.endpoints:
+                endpoint.sign_with(keys_of(settings.webhook_secret))
         hub.origins = make_origins(settings)
         hub.key_sources.replace(sources)
         for source in set(sources).intersection(known):

@@ -99,6 +99,7 @@ async def run_node(
         announce(hub)
         await stopper.asked.wait()
         await drain(hub, acceptors, connections, stopper)
+    hub.calls.stop()
     durable.close()
     await ended.wait()
     log.info("stopped")
@@ -116,6 +117,9 @@ async def _start_services(hub: Hub, stopper: Stopper, load: Callable[[], Setting
     await services.start(hub.key_sources.run)
     await services.start(hub.hook.run)
     await services.start(hub.enforcer.run)
+    for endpoint in hub.endpoints:
+        await services.start(endpoint.run)
+    await services.start(hub.calls.run)
     await services.start(reloader.run)
 
 

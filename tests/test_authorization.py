@@ -120,7 +120,7 @@ ROUTES = [
     Route("POST", "/v1/ack", "401 401 403 204 403 204 403 204", CURSORS),
     Route("POST", "/v1/channels/news/read", "401 401 403 204 403 400 403 400", {"cursor": "0"}),
     Route("GET", "/v1/inbox", "401 401 200 200 403 403 403 403"),  # services have none
-    Route("POST", "/v1/call", "401 401 404 404 404 404 404 404", {"name": "X"}),
+    Route("POST", "/v1/call", "401 401 404 404 403 403 403 403", {"name": "X"}),
     # Operations
     Route("GET", "/v1/stats", LISTS),
     Route("GET", "/v1/nodes", LISTS),
@@ -284,7 +284,7 @@ FRAMES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"type": "call", "id": "c", "name": "X"},
-        "no_handler no_handler no_handler no_handler no_handler no_handler",
+        "no_handler no_handler forbidden forbidden forbidden forbidden",
     ),
     (
         {"type": "auth", "token": "t"},

@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "marking", "auth"})
     | frozenset({"audience", "sessionchannels", "hook", "deliveries"})
     | frozenset({"membership"})
-    | frozenset({"enforcer"})
+    | frozenset({"enforcer", "handlers", "calls"})
     | frozenset({"poller", "pollers", "presence"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),

@@ -2,7 +2,7 @@
 
 In the data directory, readable by their owner only:
 
-- ``dev-keys.json``: ``{"api_key", "jwt_secret"}``, made by the first ``serve --dev``.
+- ``dev-keys.json``: ``{"api_key", "jwt_secret", "webhook_secret"}``, made by the first start.
 - ``dev-client.json``: ``{"url", "token", "key"}``, written at each start. The client commands read
   it when they are given nothing else, so that a second terminal needs no settings. ``url`` includes
   the path prefix; ``token`` is alice's, for 24 hours; ``key`` is a service's key with all scopes.
@@ -10,6 +10,7 @@ In the data directory, readable by their owner only:
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import secrets
@@ -35,6 +36,7 @@ class DevKeys(msgspec.Struct, frozen=True):
 
     api_key: str
     jwt_secret: str
+    webhook_secret: str
 
 
 class DevClient(msgspec.Struct, frozen=True):
@@ -47,16 +49,21 @@ class DevClient(msgspec.Struct, frozen=True):
 
 def with_dev_keys(settings: Settings) -> Settings:
     """Fill in the keys that are not set. The same ones at every start, else tokens would expire."""
-    if settings.api_key and settings.jwt_secret:
+    if settings.api_key and settings.jwt_secret and settings.webhook_secret:
         return settings
     keys = read_dev_keys(settings.data)
     if keys is None:
-        keys = DevKeys("dev_" + secrets.token_urlsafe(24), secrets.token_urlsafe(48))
+        keys = DevKeys(
+            "dev_" + secrets.token_urlsafe(24),
+            secrets.token_urlsafe(48),
+            "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode(),
+        )
         write_private(settings.data / KEYS_FILE, keys)
     return replace(
         settings,
         api_key=settings.api_key or keys.api_key,
         jwt_secret=settings.jwt_secret or keys.jwt_secret,
+        webhook_secret=settings.webhook_secret or keys.webhook_secret,
     )
 
 
@@ -74,6 +81,7 @@ def read_dev_keys(data: Path) -> DevKeys | None:
     known = by_name()
     _check(path, known["api_key"], keys.api_key)
     _check(path, known["jwt_secret"], keys.jwt_secret)
+    _check(path, known["webhook_secret"], keys.webhook_secret)
     return keys
 
 
@@ -111,11 +119,29 @@ Watch it, in a second terminal in this directory{_how_to_find_pushctl()}:
 
 pushctl tail news
 
-Elsewhere, or with another --data than ./data, type this first:
+{_calls(settings, client)}Elsewhere, or with another --data than ./data, type this first:
 
 export PUSHD_URL='{client.url}' PUSHD_TOKEN='{client.token}'
 
 Ctrl-C stops the server. Data, keys: {settings.data}
+"""
+
+
+def _calls(settings: Settings, client: DevClient) -> str:
+    """Only where there is somebody to answer."""
+    if settings.handlers is None and settings.webhook_url is None:
+        return ""
+    told = f"handlers in {settings.handlers}" if settings.handlers else ""
+    if settings.webhook_url is not None:
+        told += (", else " if told else "") + settings.webhook_url.partition("?")[0]
+        told += f"\n  signed with   {settings.webhook_secret}"
+    return f"""Call your application (docs/guide/calls.md):
+
+  answered by   {told}
+
+curl -sS -w '\\n' -H 'Authorization: Bearer {client.token}' -H 'Content-Type: application/json' \
+-d '{{"name":"HELLO","data":1}}' '{client.url}/v1/call'
+
 """
 
 

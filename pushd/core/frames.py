@@ -147,13 +147,17 @@ def null_data() -> msgspec.Raw:
     return msgspec.Raw(b"null")
 
 
-class Call(msgspec.Struct, tag="call"):
-    """For the application; nobody can handle calls yet."""
+class CallBody(msgspec.Struct):
+    """For the application. The same ``id``, name and data again are the same call again."""
 
     name: str
     id: str | None = None
     # Not "Raw | None": in a union with None, Raw takes nothing but null.
     data: msgspec.Raw = msgspec.field(default_factory=null_data)
+
+
+class Call(CallBody, tag="call"):
+    """For the application; answered by result or error if it has an ``id``."""
 
 
 ClientFrame = Auth | Refresh | Subscribe | Unsubscribe | Ping | Ack | Read | Publish | Call

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pushd.core.frames import null_data
+from pushd.core.frames import CallBody
 from pushd.core.jsoncheck import check_json
 from pushd.errors import BadRequest
 
@@ -40,19 +40,14 @@ class ReadBody(msgspec.Struct, forbid_unknown_fields=True):
     device: str | None = None
 
 
-class CallBody(msgspec.Struct, forbid_unknown_fields=True):
+class HttpCall(CallBody, forbid_unknown_fields=True):
     """The body of ``POST /v1/call``."""
-
-    name: str
-    id: str | None = None
-    # Not "Raw | None": in a union with None, Raw takes nothing but null.
-    data: msgspec.Raw = msgspec.field(default_factory=null_data)
 
 
 multi_decoder = msgspec.json.Decoder(MultiBody)
 ack_decoder = msgspec.json.Decoder(AckBody)
 read_decoder = msgspec.json.Decoder(ReadBody)
-call_decoder = msgspec.json.Decoder(CallBody)
+call_decoder = msgspec.json.Decoder(HttpCall)
 
 
 def decode_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

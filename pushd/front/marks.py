@@ -1,12 +1,11 @@
-"""What frames do over a WebSocket, for those who have none: read marks and calls."""
+"""What a frame does over a WebSocket, for those who have none: read marks."""
 
 from __future__ import annotations
 
 import time
 
 from pushd.core.names import check_device
-from pushd.errors import NoHandler
-from pushd.front.bodies import call_decoder, decode_body, read_decoder
+from pushd.front.bodies import decode_body, read_decoder
 from pushd.front.connection import HttpConnection
 from pushd.front.pulls import device_of
 from pushd.front.request import Request
@@ -20,10 +19,3 @@ def read(connection: HttpConnection, request: Request, channel: str) -> None:
     hub = connection.hub
     hub.marking.read(identity, channel, body.cursor, time.time(), device)
     connection.respond(hub.responses.make(204, b""))
-
-
-def call(connection: HttpConnection, request: Request) -> None:
-    """``POST /v1/call``: nobody handles calls yet."""
-    connection.caller.identify(request)
-    body = decode_body(call_decoder, request.body)
-    raise NoHandler(f"No handler is registered for {body.name!r}.")

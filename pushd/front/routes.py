@@ -16,12 +16,13 @@ from pushd.core.responses import head_of
 from pushd.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, NotReady
 from pushd.front.bodies import DEFAULT_LIMIT
 from pushd.front.caller import Caller
+from pushd.front.calls import call
 from pushd.front.connection import Engine, HttpConnection
 from pushd.front.greetings import Greetings
 from pushd.front.heavy import HEAVY, serve_in_turn
 from pushd.front.history import History
 from pushd.front.inbox import get_inbox
-from pushd.front.marks import call, read
+from pushd.front.marks import read
 from pushd.front.multipull import ack, multi_pull
 from pushd.front.origins import answer_preflight
 from pushd.front.publishes import content_type, publish_many, publish_one

@@ -27,7 +27,7 @@ from pushd.hook.question import Question, Unasked
 from pushd.keysets import fingerprint
 from pushd.limits import Addresses
 from pushd.metrics import Counters
-from pushd.outbound import Answer, CircuitOpen, Endpoint, NoAnswer, key_of, new_id
+from pushd.outbound import Answer, CircuitOpen, Endpoint, NoAnswer, keys_of, new_id
 from pushd.revocations import Standing
 from pushd.settings.application import is_open_to_readers
 
@@ -101,7 +101,7 @@ class ConnectHook:
         endpoint = Endpoint(
             "auth",
             rules.url,
-            [key_of(rules.secret)],
+            keys_of(rules.secret),
             self._counters,
             attempt_s=rules.timeout_s,
             max_connections=rules.at_once,

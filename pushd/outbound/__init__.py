@@ -2,7 +2,7 @@
 
 From the outside in; whoever asks the application something makes one ``Endpoint`` per address:
 
-    endpoint = Endpoint("webhook", url, keys, counters)     # keys: key_of(secret), … (Signer)
+    endpoint = Endpoint("webhook", url, keys, counters)     # keys: keys_of(secret) (Signer)
     await services.start(endpoint.run)                      # keeps idle connections, closes them
     answer = await endpoint.post(body, id_=new_id(), within_s=5.0)
     answer.status, answer.body                              # any status below 500 but 429
@@ -14,6 +14,8 @@ attempts all failed. A status of 500 and more, and 429, is none: it is tried aga
 carries the same ``webhook-id``, so that the application knows a repetition. What is in the body and
 in an answer is the caller's; an answer has at most ``max_answer`` bytes.
 
+``envelope(type, data)`` makes the usual body, ``{"type", "timestamp", "data"}``.
+
 ``endpoint`` retries and signs; ``breaker`` decides when to stop trying (no clock of its own);
 ``client`` keeps connections; ``wire`` is one HTTP/1.1 connection: no redirect, no proxy and no
 credential from the environment, no cookie, nothing unpacked; ``signing`` is the Standard Webhooks
@@ -23,7 +25,7 @@ form.
 from pushd.outbound.breaker import Breaker
 from pushd.outbound.client import HttpClient
 from pushd.outbound.endpoint import CircuitOpen, Endpoint
-from pushd.outbound.signing import Signer, key_of, new_id
+from pushd.outbound.signing import Signer, envelope, keys_of, new_id
 from pushd.outbound.wire import Answer, NoAnswer
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "HttpClient",
     "NoAnswer",
     "Signer",
-    "key_of",
+    "envelope",
+    "keys_of",
     "new_id",
 ]

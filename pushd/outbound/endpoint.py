@@ -46,7 +46,7 @@ class Endpoint:
         max_connections: int = MAX_CONNECTIONS,
         max_answer: int = MAX_ANSWER,
     ) -> None:
-        """``keys``: see ``key_of``. ``attempt_s``: one attempt, from the name's look-up on."""
+        """``keys``: see ``keys_of``. ``attempt_s``: one attempt, from the name's look-up on."""
         self.name = name
         self._client = HttpClient(url, max_connections, max_answer)
         self._signer = Signer(keys)
@@ -55,6 +55,10 @@ class Endpoint:
         self._breaker = Breaker()
         self._reason = ""  # of the last failure
         self.run = self._client.run
+
+    def sign_with(self, keys: Sequence[bytes]) -> None:
+        """From the next attempt on."""
+        self._signer = Signer(keys)
 
     @property
     def host(self) -> str:

@@ -6,13 +6,23 @@ import base64
 import hashlib
 import hmac
 import secrets
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
 
 PREFIX = "whsec_"
 
 
-def key_of(secret: str) -> bytes:
-    """What a secret signs with: ``whsec_`` and base64 as it is customary, else its very bytes."""
+def keys_of(secret: str) -> list[bytes]:
+    """What the setting ``webhook_secret`` signs with; commas stand between several."""
+    return [_key_of(each) for each in secret.split(",")]
+
+
+def _key_of(secret: str) -> bytes:
+    """``whsec_`` and base64 as it is customary, else the very bytes."""
     if secret.startswith(PREFIX):
         return base64.b64decode(secret[len(PREFIX) :])
     return secret.encode()
@@ -21,6 +31,13 @@ def key_of(secret: str) -> bytes:
 def new_id() -> str:
     """Names one thing that is told; each further attempt to tell it has the same."""
     return "msg_" + secrets.token_urlsafe(18)
+
+
+def envelope(type_: str, data: Any, now: float | None = None) -> bytes:
+    """The body of all that the application is told. ``now``: Unix seconds."""
+    at = datetime.fromtimestamp(time.time() if now is None else now, UTC)
+    timestamp = at.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    return msgspec.json.encode({"type": type_, "timestamp": timestamp, "data": data})
 
 
 class Signer:

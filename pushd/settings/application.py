@@ -61,20 +61,27 @@ def is_open_to_readers(url: str) -> bool:
 
 
 class SigningSecret(Secret):
-    """As Standard Webhooks have it: ``whsec_`` and base64 of 24 bytes or more; or any long text."""
+    """As Standard Webhooks have it: ``whsec_`` and base64 of 24 bytes or more; or any long text.
+
+    Or several with commas between: all of them sign while one is replaced.
+    """
 
     form = "whsec_…"
 
     def parse(self, text: str) -> str:
-        super().parse(text)
-        if text.startswith("whsec_"):
-            try:
-                key = base64.b64decode(text[len("whsec_") :], validate=True)
-            except binascii.Error:
-                raise ValueError("must be base64 after whsec_") from None
-            if len(key) < self.least:
-                raise ValueError(f"holds {len(key)} bytes, must have at least {self.least}")
+        for part in text.split(","):
+            super().parse(part)
+            if part.startswith("whsec_"):
+                self._check_encoded(part[len("whsec_") :])
         return text
+
+    def _check_encoded(self, text: str) -> None:
+        try:
+            key = base64.b64decode(text, validate=True)
+        except binascii.Error:
+            raise ValueError("must be base64 after whsec_") from None
+        if len(key) < self.least:
+            raise ValueError(f"holds {len(key)} bytes, must have at least {self.least}")
 
 
 # What is no business of the application, or is the token itself.
@@ -126,7 +133,8 @@ class Application:
     webhook_secret: str | None = setting(
         None,
         SigningSecret(least=24),
-        "Signs what is sent to the application (Standard Webhooks): whsec_… or a long random text.",
+        "Signs what is sent to the application (Standard Webhooks): whsec_… or a long random text; "
+        "two with a comma between while one is replaced.",
     )
     auth_url: str | None = setting(
         None,

@@ -93,6 +93,17 @@ def _read_jwks(read: TableReader, base: Path) -> JwtTable:
 def url_problem(url: str) -> str | None:
     """Why keys cannot be fetched from ``url``. Plain HTTP stays on this machine: whoever is on
     the way could put keys of their own in."""
+    problem = address_problem(url)
+    if problem:
+        return problem
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        return "must be https, except on this machine"
+    return None
+
+
+def address_problem(url: str) -> str | None:
+    """Why nothing can be asked at ``url``."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -104,8 +115,6 @@ def url_problem(url: str) -> str | None:
         return "must begin with https://HOST"
     if "@" in parts.netloc or parts.fragment:
         return "may have no user, password or fragment"
-    if parts.scheme == "http" and not is_loopback(host):
-        return "must be https, except on this machine"
     return None
 
 

@@ -8,15 +8,26 @@ from pushd.settings.application import Application
 from pushd.settings.basics import Access, Basics
 from pushd.settings.declare import Declared, declared
 from pushd.settings.limits import Connections, Fanout, Rates, Requests, Sessions, Storage
+from pushd.settings.webhooks import Webhooks
 
 GROUPS: tuple[type, ...] = (
-    *(Basics, Access, Application, Sessions, Connections, Rates, Requests, Storage, Fanout),
+    *(Basics, Access, Application, Webhooks, Sessions, Connections, Rates, Requests, Storage),
+    Fanout,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(
-    Fanout, Storage, Requests, Rates, Connections, Sessions, Application, Access, Basics
+    Fanout,
+    Storage,
+    Requests,
+    Rates,
+    Connections,
+    Sessions,
+    Webhooks,
+    Application,
+    Access,
+    Basics,
 ):
     """Durations are float seconds, sizes int bytes. ``Settings()`` holds all defaults."""
 
@@ -62,9 +73,13 @@ def contradictions(settings: Settings) -> list[tuple[str, str, str]]:
     if settings.admin_listen and settings.admin_listen.meets(settings.listen):
         problem = f"{settings.admin_listen} is taken by listen ({settings.listen})"
         found.append(("admin_listen", "listen", problem))
-    if settings.auth_url and not settings.webhook_secret:
-        problem = "needs webhook_secret, which signs what is sent there"
-        found.append(("auth_url", "webhook_secret", problem))
+    for name in ("auth_url", "webhook_url"):
+        # Development makes one up.
+        if getattr(settings, name) and not settings.webhook_secret and not settings.dev:
+            problem = "needs webhook_secret, which signs what is sent there"
+            found.append((name, "webhook_secret", problem))
+    if settings.webhook_events and not settings.webhook_url:
+        found.append(("webhook_events", "webhook_url", "are sent to webhook_url, which is not set"))
     if settings.auth_headers and not settings.auth_url:
         problem = "are sent to auth_url, which is not set"
         found.append(("auth_headers", "auth_url", problem))

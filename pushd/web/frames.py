@@ -93,6 +93,13 @@ class Published(msgspec.Struct, tag="published"):
     delivered: bool = False
 
 
+class CallResult(msgspec.Struct, tag="result"):
+    """Answers call: what the application says."""
+
+    id: str
+    data: msgspec.Raw
+
+
 class ReadMark(msgspec.Struct, tag="read"):
     """Another device of the user has read so far."""
 
@@ -107,6 +114,7 @@ class Error(msgspec.Struct, tag="error"):
     detail: str
     id: str = ""
     channel: str = ""
+    data: Any = None
     retry_after_ms: int = 0
 
 
@@ -120,5 +128,15 @@ class Bye(msgspec.Struct, tag="bye"):
 
 
 ServerFrame = (
-    Hello | Hint | Subscribed | Unsubscribed | Pong | Refreshed | Published | ReadMark | Error | Bye
+    CallResult
+    | Hello
+    | Hint
+    | Subscribed
+    | Unsubscribed
+    | Pong
+    | Refreshed
+    | Published
+    | ReadMark
+    | Error
+    | Bye
 )

@@ -10,7 +10,7 @@ import msgspec
 from pushd.core.frames import Message
 from pushd.core.permissions import PUBLISH, READ
 from pushd.core.positions import MAX_SEQ
-from pushd.front.bodies import DEFAULT_LIMIT, AckBody, CallBody, MultiBody, ReadBody
+from pushd.front.bodies import DEFAULT_LIMIT, AckBody, HttpCall, MultiBody, ReadBody
 from pushd.front.inbox import MAX_LIMIT, MAX_NEXT
 from pushd.publish import Fanned
 from pushd.web.operation import NDJSON, Answer, Body, Operation
@@ -43,6 +43,13 @@ class Published(msgspec.Struct):
 
     results: list[Result]
     delivered: bool = False
+
+
+class CallResult(msgspec.Struct):
+    """``id``: of the call, if it had one."""
+
+    id: str | None
+    data: msgspec.Raw
 
 
 class Pulled(msgspec.Struct):
@@ -269,11 +276,11 @@ OPERATIONS = (
         path="/v1/call",
         tag="Publish and pull",
         summary="Call the application",
-        help="No handler can be registered yet: the answer is no_handler.",
+        help="For users. Answered by a handler of the setting handlers, else by the webhook.",
         who="anyone",
-        body=Body(CallBody, '{"name":"hello","data":1}'),
-        answers=(),
-        refusals=(404,),
+        body=Body(HttpCall, '{"name":"hello","data":1}'),
+        answers=(Answer(200, "What the application answers.", CallResult),),
+        refusals=(404, 422, 502, 504),
         hot=True,
     ),
     Operation(

@@ -33,6 +33,13 @@ def _of_clients(hub: Hub) -> tuple[Gauge, ...]:
         Gauge("pushd_topics", "Channels that somebody follows.", lambda: len(hub.fanout.topics)),
         Gauge("pushd_body_bytes", "Request bodies under way.", lambda: hub.bodies.used),
         Gauge("pushd_tail_bytes", "Memory of tails and answers.", lambda: hub.tails.size),
+        Gauge("pushd_calls_under_way", "Calls not answered yet.", lambda: hub.calls.under_way),
+        Gauge(
+            "pushd_circuit_open",
+            "1 while the application does not answer at this address, by its setting.",
+            lambda: {each.name: float(each.is_open) for each in hub.endpoints},
+            "endpoint",
+        ),
         Gauge("pushd_loop_lag_seconds", "Lateness of the wheel's last tick.", lambda: hub.lag_s),
     )
 

@@ -19,6 +19,15 @@ class Cluster(msgspec.Struct):
     users: int
 
 
+class EndpointState(msgspec.Struct):
+    """An address of the application. ``circuit`` open: it did not answer, so it is not asked for
+    a while; half_open: one request at a time tries. ``reason``: of the last failure."""
+
+    host: str
+    circuit: Literal["closed", "open", "half_open"]
+    reason: str | None
+
+
 class Stats(msgspec.Struct):
     """This node in numbers. ``users``: those online. ``transports``: the sessions of each."""
 
@@ -42,6 +51,8 @@ class Stats(msgspec.Struct):
     age_retention: Literal["on", "paused"]
     tail_bytes: int
     loop_lag_ms: float
+    calls: int
+    application: dict[str, EndpointState]
     cluster: Cluster
 
 

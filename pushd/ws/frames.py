@@ -6,6 +6,8 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pushd.core.frames import (
     Ack,
     Auth,
@@ -22,7 +24,7 @@ from pushd.core.frames import (
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
 from pushd.core.permissions import Identity
 from pushd.deliveries import Delivery
-from pushd.errors import BadRequest, Forbidden, NoHandler, PushdError, TooLarge
+from pushd.errors import BadRequest, Forbidden, PushdError, TooLarge
 from pushd.hook import Unasked
 from pushd.log import Marks, Stored
 
@@ -58,9 +60,7 @@ class FrameHandlers:
             case Refresh():
                 self._refresh(client_frame)
             case Call():
-                error = NoHandler(f"No handler is registered for {client_frame.name!r}.")
-                if client_frame.id is not None:
-                    self._session.deny(error, client_frame.id)
+                self._call(client_frame, text)
             case Auth():
                 raise BadRequest("This session has its identity; 'refresh' brings a new token.")
 
@@ -164,6 +164,26 @@ class FrameHandlers:
             delivery.cancel()
         else:
             delivery.stored(stored, finish)
+
+    def _call(self, asked: Call, text: str) -> None:
+        """Not one of the frames that wait for the log: the application may take its time."""
+        session = self._session
+
+        def done(result: bytes | PushdError) -> None:
+            if asked.id is None:
+                return  # nobody wants to know
+            if isinstance(result, PushdError):
+                session.deny(result, asked.id)
+            else:
+                session.send(frame("result", id=asked.id, data=msgspec.Raw(result)))
+
+        try:
+            check_json(text.encode(), MAX_DEPTH + 1)
+            session.hub.access.check_valid(session.identity, time.time())
+            session.count()
+            session.hub.calls.start(session.identity, session.id, asked, done)
+        except PushdError as error:
+            done(error)
 
     def _refresh(self, asked: Refresh) -> None:
         """A new token, or the same one, of which the application may say a later end.

@@ -69,6 +69,8 @@ STATUSES = {
     "forbidden": {403},
     "not_found": {404},
     "no_handler": {404},
+    "refused": {422},
+    "call_failed": {502, 504},
     "conflict": {409},
     "expired": {410},
     "epoch_changed": {410},

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from pushd.metrics import Counters
-from pushd.outbound import CircuitOpen, Endpoint, NoAnswer, Signer, key_of, new_id
+from pushd.outbound import CircuitOpen, Endpoint, NoAnswer, Signer, keys_of, new_id
 from pushd.outbound import endpoint as module
 from pushd.outbound.breaker import OPENS_AFTER
 from tests.support.application import (
@@ -35,7 +35,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def endpoint_of(url: str, **options: Any) -> AsyncIterator[Endpoint]:
     async with trio.open_nursery() as nursery:
-        made = Endpoint("webhook", url, [key_of(WEBHOOK_SECRET)], Counters(), **options)
+        made = Endpoint("webhook", url, keys_of(WEBHOOK_SECRET), Counters(), **options)
         await nursery.start(made.run)
         yield made
         nursery.cancel_scope.cancel()
@@ -57,7 +57,7 @@ async def test_each_request_is_signed_and_connections_are_kept() -> None:
 
 def test_the_signature_is_that_of_the_standard() -> None:
     """The example of the Standard Webhooks specification."""
-    key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    [key] = keys_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     headers = dict(
         Signer([key]).headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     )
@@ -153,12 +153,13 @@ async def test_a_hanging_application_ends_with_the_deadline_and_its_connection_i
         await trio.sleep_forever()
         raise AssertionError
 
-    async with application(handle) as app, endpoint_of(app.url, attempt_s=0.01) as endpoint:
-        with pytest.raises(NoAnswer, match=r"no whole answer within 0\.01 s"):
-            await endpoint.post(b"{}", id_="m", within_s=WITHIN_S, tries=3)
+    async with application(handle) as app, endpoint_of(app.url, attempt_s=0.3) as endpoint:
+        with pytest.raises(NoAnswer, match=r"no whole answer within 0\.3 s"):
+            await endpoint.post(b"{}", id_="m", within_s=WITHIN_S, tries=2)
         with pytest.raises(NoAnswer):
-            await endpoint.post(b"{}", id_="m", within_s=0.02, tries=1000)
-    assert app.connections == len(app.received) >= 4, "none of them was used again"
+            await endpoint.post(b"{}", id_="m", within_s=0.4, tries=1000)
+    used = [each.connection for each in app.received]
+    assert len(set(used)) == len(used) >= 1, "none of them was used again"
 
 
 async def test_no_more_connections_than_allowed() -> None:

@@ -16,7 +16,7 @@ import schemathesis
 from pushd.web.asyncapi import asyncapi
 from pushd.web.docs import docs_page
 from pushd.web.frames import ServerFrame
-from pushd.web.hot import Inbox, MultiPull, Published, Pull, Stored
+from pushd.web.hot import CallResult, Inbox, MultiPull, Published, Pull, Stored
 from pushd.web.openapi import openapi
 from pushd.web.pages import ADDRESS
 from pushd.web.table import OPERATIONS, full_path
@@ -131,7 +131,12 @@ def strict(type_: Any, answer: Any) -> None:
     jsonschema_rs.Draft202012Validator(schema).validate(answer)
 
 
-async def test_real_frames_are_as_described(server: Server) -> None:
+async def test_real_frames_are_as_described(tmp_path: Path) -> None:
+    async with running_server(tmp_path, handlers="tests.support.handling") as server:
+        await _frames_are_as_described(server)
+
+
+async def _frames_are_as_described(server: Server) -> None:
     seen: dict[str, Any] = {}
     rights = {"device": "d1", "publish": ["*"]}
     async with server.socket("/v1/ws?channels=news,a%20b", token=server.token(**rights)) as socket:
@@ -147,7 +152,8 @@ async def test_real_frames_are_as_described(server: Server) -> None:
         seen["refreshed"] = await ask(socket, "refresh", token=server.token(**rights))
         to, message = {"channels": ["room"]}, {"data": 1}
         seen["published"] = await ask(socket, "publish", id="p1", to=to, message=message)
-        seen["error"] = await ask(socket, "call", id="c1", name="nothing")
+        seen["error"] = await ask(socket, "call", id="c1", name="nobody")
+        seen["result"] = await ask(socket, "call", id="c2", name="anything", data=[1])
         async with session(server) as other:
             await other.send({"type": "read", "channel": "news", "cursor": f"{epoch(server)}.1"})
             seen["read"] = await socket.expect("read")
@@ -172,6 +178,14 @@ async def test_real_answers_of_the_hot_routes_are_as_described(server: Server) -
     assert "error" in answer["channels"]["a/b"]
     strict(MultiPull, answer)
     strict(Inbox, (await server.ask("GET", "/v1/inbox", token=server.token("alice"))).json)
+
+
+async def test_real_results_of_calls_are_as_described(tmp_path: Path) -> None:
+    async with running_server(tmp_path, handlers="tests.support.handling") as server:
+        for data in (None, [1], {"a": None}):
+            body = {"name": "anything", "data": data}
+            answer = await server.ask("POST", "/v1/call", token=server.token(), body=body)
+            strict(CallResult, answer.json)
 
 
 async def test_real_notices_are_as_described(server: Server) -> None:

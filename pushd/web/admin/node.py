@@ -10,7 +10,7 @@ from pushd import __version__
 from pushd.core.permissions import ADMIN, READ
 from pushd.web.call import Call
 from pushd.web.operation import Answer, Operation
-from pushd.web.shapes import Checked, Cluster, NodeItem, Nodes, Stats
+from pushd.web.shapes import Checked, Cluster, EndpointState, NodeItem, Nodes, Stats
 
 SLICE = 500  # sessions between two checkpoints
 
@@ -40,6 +40,8 @@ async def stats(call: Call) -> Stats:
         age_retention="paused" if log.age_waits else "on",
         tail_bytes=hub.tails.size,
         loop_lag_ms=round(hub.lag_s * 1000, 3),
+        calls=hub.calls.under_way,
+        application={each.name: EndpointState(**each.state()) for each in hub.endpoints},
         cluster=Cluster(1, sessions, users),
     )
 
