@@ -189,7 +189,7 @@ RECONNECT: Final[dict[int, bool]] = {
 }
 
 
-_CLOSE: Final = {401: 4001, 403: 4003, 500: 1011, 503: 1013}
+_CLOSE: Final = {401: 4001, 403: 4003, 429: 4029, 500: 1011, 503: 1013}
 
 
 def close_code(error: PushdError) -> int:

@@ -21,7 +21,7 @@ from pushd.core.events import (
     said_hint,
     unchunked,
 )
-from pushd.core.frames import bye_json, object_json
+from pushd.core.frames import bye_json, close_code, object_json
 from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor
 from pushd.core.topics import EventSubscription, Link
@@ -67,7 +67,7 @@ class _Nobody:
 def refuse_for_now(connection: HttpConnection, error: PushdError, *, chunked: bool) -> None:
     """A stream of one ``bye``: come again when ``error`` says, by when it has passed."""
     retry_ms = int((error.retry_after or 1) * 1000 * (1 + random.random()))
-    said_bye = event("bye", bye_json(1013, error.code, retry_ms), retry_ms=retry_ms)
+    said_bye = event("bye", bye_json(close_code(error), error.code, retry_ms), retry_ms=retry_ms)
     connection.stream(_head(connection.hub, chunked), _Nobody(), lambda: None)
     connection.out.write(said_bye if chunked else unchunked(said_bye))
     connection.end_stream(LAST_CHUNK if chunked else b"")

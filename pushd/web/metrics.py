@@ -102,6 +102,12 @@ def _of_keys(hub: Hub) -> tuple[Gauge, ...]:
             ages,
             "place",
         ),
+        Gauge(
+            "pushd_auth_identities",
+            "Answers of auth_url that are remembered.",
+            lambda: len(hub.hook.known),
+        ),
+        Gauge("pushd_auth_questions", "Not yet answered by auth_url.", lambda: hub.hook.asking),
     )
 
 
