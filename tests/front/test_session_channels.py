@@ -13,7 +13,7 @@ import trio
 
 from pushd.core.messages import Draft
 from pushd.core.permissions import Identity
-from pushd.errors import Overloaded, StorageFull
+from pushd.errors import NotFound, Overloaded, StorageFull
 from pushd.log import Append, Entry, Stored
 from tests.log.support import append, entry, marks, opened
 from tests.support.app import KEY, Server, Socket, running_server, until
@@ -126,11 +126,14 @@ async def test_sessions_that_are_not_there(server: Server) -> None:
 
 
 async def test_one_that_was_told_goodbye_is_no_target(server: Server) -> None:
-    """It takes nothing more, however long its close takes."""
+    """It takes nothing more, from that very turn on."""
     async with live(server) as socket:
         session = server.hub.sessions.by_id[id_of(socket)]
         await send(server, session.id)
         session.bye(4009, "kicked")
+        assert session.id in server.hub.sessions.by_id
+        with pytest.raises(NotFound):
+            server.hub.publisher.append(SERVICE, [f"session:{session.id}"], Draft(b"1"), print)
         assert (await send(server, session.id)).code == "not_found"
         token = server.token("alice")
         assert (await server.pull(f"session:{session.id}", token, after=0)).code == "forbidden"

@@ -332,3 +332,9 @@ async def test_frames_that_wait_do_not_keep_a_session_from_being_read(tmp_path: 
                 if told["type"] == "published":
                     assert told["delivered"] is True
                     answered += 1
+
+
+async def test_what_is_stored_during_a_stop_does_not_wait(server: Server) -> None:
+    assert server.hub.deliveries.drain() == []
+    assert (await publish(server, {"users": ["alice"]})).json["delivered"] is False
+    assert len(server.hub.deliveries) == 0
