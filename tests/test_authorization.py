@@ -22,6 +22,7 @@ from pushd.core.frames import ClientFrame
 from pushd.settings import ApiKeyTable, Namespace
 from tests.support.app import SECRET, Server, running_server
 from tests.support.events import EventStream
+from tests.support.groups import join
 from tests.support.http import Answer, request
 from tests.support.websocket import Closed
 
@@ -144,6 +145,17 @@ ROUTES = [
     Route("DELETE", "/v1/users/carl/sessions", ADMINS),
     Route("DELETE", "/v1/users/carl", ADMINS),
     Route("POST", "/v1/heartbeat/check", ADMINS),
+    # Groups: team has carl.
+    Route("GET", "/v1/groups", LISTS),
+    Route("GET", "/v1/groups/team", OTHERS),
+    Route("GET", "/v1/groups/team/members", OTHERS),
+    Route("GET", "/v1/groups/team/members/carl", OTHERS),
+    Route("GET", "/v1/users/carl/groups", OTHERS),
+    Route("PUT", "/v1/groups/team/members/bob", ADMINS),
+    Route("DELETE", "/v1/groups/team/members/bob", ADMINS),
+    Route("POST", "/v1/groups/team/members", ADMINS, {"add": ["bob"], "remove": ["dora"]}),
+    Route("DELETE", "/v1/groups/team/sessions", ADMINS),
+    Route("DELETE", "/v1/groups/team", ADMINS),
     Route("GET", "/v1/revocations", ADMINS),
     Route("POST", "/v1/revocations", "401 401 403 403 403 403 201 403", REVOKED),
     # It finds none, but may look.
@@ -176,6 +188,7 @@ async def test_a_route(server: Server, route: Route) -> None:
     for caller in CALLERS:
         stored = await server.publish("news", 1)
         await server.publish("user:alice", 1)
+        await join(server, "team", "carl")
         async with server.socket(token=token("carl")) as socket:
             session = (await socket.expect("hello"))["session"]
             path = route.path.format(session=session, seq=stored["seq"])
@@ -394,4 +407,4 @@ def test_the_table_is_complete() -> None:
 def pattern_of(path: str) -> str:
     """``/v1/users/alice`` and ``/v1/users/{user}`` alike, without the query."""
     path = path.partition("?")[0]
-    return re.sub(r"(/(?:channels|users|sessions|messages)/)[^/]+", r"\1{}", path)
+    return re.sub(r"(/(?:channels|users|sessions|messages|groups|members)/)[^/]+", r"\1{}", path)

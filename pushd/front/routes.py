@@ -39,6 +39,8 @@ Asked = tuple[Callable[[HttpConnection, Identity, str, Any], "SinglePull | Histo
 _CHANNELS = b"/v1/channels/"
 _MESSAGES = b"/messages"
 _READ = b"/read"
+_GROUPS = b"/v1/groups/"
+_MEMBERS = b"/members"
 _WITHOUT_PREFLIGHT = frozenset({b"/healthz", b"/readyz"})
 MAX_KEPT_TARGET = 512  # bytes of a pull's target that is remembered with what it means
 
@@ -73,6 +75,7 @@ class Routes:
             self._prefix + b"/v1/events": {b"GET": engines.events},
         }
         self._channels = self._prefix + _CHANNELS
+        self._groups = self._prefix + _GROUPS
         self._websocket = self._prefix + b"/v1/ws"
         settings = hub.settings
         self.greetings = Greetings(
@@ -88,13 +91,14 @@ class Routes:
     def _body_limit(self, caller: Caller, request: Request) -> int:
         settings = self._hub.settings
         path = request.path
-        if path == self._prefix + b"/v1/publish":
+        bulk = path.startswith(self._groups) and path.endswith(_MEMBERS)
+        if bulk or path == self._prefix + b"/v1/publish":
             # Large bodies only from those who may send something at all.
             try:
                 caller.identify(request)
             except Unasked as unasked:
                 caller.gate = unasked.question
-            batch = content_type(request) == b"application/x-ndjson"
+            batch = not bulk and content_type(request) == b"application/x-ndjson"
             return settings.max_batch_body if batch else settings.max_publish_body
         # Room for the envelope around a message of the largest size.
         return settings.max_body + 1024

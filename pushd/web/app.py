@@ -86,7 +86,11 @@ def _register(app: QuartTrio, hub: Hub, operation: Operation) -> None:
 def _record(operation: Operation, call: Call) -> None:
     """Who changed what."""
     given = {**call.args, **msgspec.to_builtins(call.body or {})}
-    told = {name: value for name, value in given.items() if value is not None}
+    told = {
+        name: len(value) if isinstance(value, list) else value  # thousands of members, say
+        for name, value in given.items()
+        if value is not None
+    }
     log.info("done", operation=operation.name, key=call.identity.key_name, **told)
 
 

@@ -52,6 +52,8 @@ def _of_the_log(hub: Hub) -> tuple[Gauge, ...]:
 
     return (
         Gauge("pushd_channels", "Channels in the log.", lambda: len(log.heads)),
+        Gauge("pushd_groups", "Groups in the log.", lambda: len(log.groups)),
+        Gauge("pushd_memberships", "Members of all groups.", lambda: log.groups.memberships),
         Gauge("pushd_revocations", "Revocations in the log.", lambda: len(log.revocations)),
         gauge("pushd_backlog_bytes", "Messages that wait for the disk.", "backlog_bytes"),
         gauge("pushd_waiting_reads", "Reads that wait for the disk.", "waiting_reads"),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from pushd.core.names import check_channel, check_device, check_user
+from pushd.core.names import check_channel, check_device, check_group, check_user
 from pushd.core.positions import MAX_SEQ
 from pushd.core.pulling import parse_count, parse_seq
 from pushd.errors import BadRequest
@@ -92,6 +92,7 @@ def query(
 
 CHANNEL = Param("channel", text(255), "A channel.", check_channel, required=True, example="news")
 USER = Param("user", text(200), "A user id.", check_user, required=True, example="alice")
+GROUP = Param("group", text(200), "A group id.", check_group, required=True, example="staff")
 SESSION = Param(
     "session",
     {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},

@@ -41,6 +41,8 @@ class Stats(msgspec.Struct):
     held_polls: int
     connections: int
     followed: int
+    groups: int
+    memberships: int
     channels: int
     messages: int
     backlog_bytes: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushd.web import hot
-from pushd.web.admin import channels, node, revocations, sessions, users
+from pushd.web.admin import channels, groupoperations, node, revocations, sessions, users
 from pushd.web.operation import JSON, Answer, Operation
 
 PAGES = (
@@ -51,6 +51,7 @@ ADMIN: tuple[Operation, ...] = (
     *channels.OPERATIONS,
     *users.OPERATIONS,
     *sessions.OPERATIONS,
+    *groupoperations.OPERATIONS,
     *revocations.OPERATIONS,
     *node.OPERATIONS,
 )
@@ -63,6 +64,7 @@ TAGS = (
     "Hints",
     "Channels",
     "Users and sessions",
+    "Groups",
     "Revocations",
     "Nodes",
     "Health",

@@ -30,6 +30,8 @@ async def stats(call: Call) -> Stats:
         held_polls=len(hub.pulls.held),
         connections=hub.connections,
         followed=len(hub.fanout.topics),
+        groups=len(hub.log.groups),
+        memberships=hub.log.groups.memberships,
         channels=log.channels,
         messages=log.messages,
         backlog_bytes=log.backlog_bytes,

@@ -1,0 +1,69 @@
+"""Bodies and answers of the operations about groups. Times are ms since 1970."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class GroupItem(msgspec.Struct):
+    """``members``: how many."""
+
+    group: str
+    members: int
+
+
+class GroupPage(msgspec.Struct):
+    items: list[GroupItem]
+    next: str | None
+
+
+class Group(msgspec.Struct):
+    """``members``: how many; ``online``: how many of them are."""
+
+    group: str
+    members: int
+    online: int
+
+
+class Member(msgspec.Struct):
+    """``joined``: when. ``cursor``: where the group's channel was then."""
+
+    user: str
+    online: bool
+    joined: int
+    cursor: str
+
+
+class MemberPage(msgspec.Struct):
+    items: list[Member]
+    next: str | None
+
+
+class GroupOfUser(msgspec.Struct):
+    """As ``Member`` has it, and how many members the group has."""
+
+    group: str
+    members: int
+    joined: int
+    cursor: str
+
+
+class GroupOfUserPage(msgspec.Struct):
+    items: list[GroupOfUser]
+    next: str | None
+
+
+class MembersBody(msgspec.Struct, forbid_unknown_fields=True):
+    """User ids. Nobody may be in both lists."""
+
+    add: list[str] = []
+    remove: list[str] = []
+
+
+class MembersChanged(msgspec.Struct):
+    """How many have in fact joined and left, and how many there are now."""
+
+    group: str
+    added: int
+    removed: int
+    members: int
