@@ -73,7 +73,8 @@ class HandoverStream(trio.abc.Stream):
                 continue
             except trio.ClosedResourceError:
                 continue
-            except OSError:
+            except OSError as error:
+                self._out.failed(error)
                 return b""
             if self._one_way and data:
                 continue

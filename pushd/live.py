@@ -182,4 +182,6 @@ class LiveSession(Session):
     def forget(self) -> None:
         """The connection is over."""
         self.ended = True
+        if self.out.vanished:
+            self.ends(4008, "heartbeat missed")
         self.hub.sessions.close(self)

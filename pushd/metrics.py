@@ -68,6 +68,7 @@ class Counters:
     heartbeats_missed: int = _count("Sessions closed because their heartbeat stopped.")
     calls: int = _count("Calls of clients that the application was asked to answer.")
     calls_failed: int = _count("Calls that were answered by an error.")
+    peers_vanished: int = _count("Connections ended because the peer acknowledged nothing.")
     outbound_requests: int = _count("Requests sent to the application, each attempt counted.")
     outbound_failures: int = _count("Requests to the application that had no usable answer.")
     circuits_opened: int = _count("Times that an application was given up on for a while.")

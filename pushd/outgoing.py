@@ -8,6 +8,7 @@ at ``hold`` first and marks instead of writing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -50,6 +51,7 @@ class Outgoing:
         "send",
         "sock",
         "tail_bytes",
+        "vanished",
     )
 
     def __init__(self, sock: socket.socket, flusher: Flusher) -> None:
@@ -58,6 +60,7 @@ class Outgoing:
         self.hold = False
         self.corked = False
         self.closed = False
+        self.vanished = False
         self.on_drained: Callable[[], None] = _nothing
         self.tail_bytes = 0
         # What was to be written, and what is left of it. Made when first needed: most never are.
@@ -75,7 +78,8 @@ class Outgoing:
             sent = self.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
-        except OSError:
+        except OSError as error:
+            self.failed(error)
             self.abort()
             return False
         self._flusher.counters.bytes_out += sent
@@ -96,6 +100,12 @@ class Outgoing:
         self.hold = self.closed or bool(self._tail)
         if not self.hold:
             self.on_drained()
+
+    def failed(self, error: OSError) -> None:
+        """What the socket said last. ``vanished``: the peer acknowledged nothing for too long."""
+        if error.errno == errno.ETIMEDOUT and not self.vanished:
+            self.vanished = True
+            self._flusher.counters.peers_vanished += 1
 
     def abort(self) -> None:
         """Give the connection up: its reader sees the end and cleans up in its own task."""
@@ -171,7 +181,8 @@ class Outgoing:
                 sent = self.send(piece)
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError:
+            except OSError as error:
+                self.failed(error)
                 self.abort()
                 return
             self._flusher.counters.bytes_out += sent

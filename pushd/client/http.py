@@ -130,19 +130,28 @@ class Http:
                 raise
         return await attempt(await self.credential.headers())
 
-    async def post_lines(self, path: str, body: bytes, take: Callable[[bytes], None]) -> None:
+    async def post_lines(
+        self,
+        path: str,
+        body: bytes,
+        take: Callable[[bytes], None],
+        *,
+        answer_s: float = _ANSWER_S,
+    ) -> None:
         """Send NDJSON and give each line of the answer to ``take`` as it comes.
 
         Only whole lines: what was cut off says nothing. ``take`` must not raise. Raises like
         ``get``; what ``take`` was given by then stays true.
         """
 
+        timeout = httpx.Timeout(answer_s, connect=_CONNECT_S)
+
         async def attempt(authorization: dict[str, str]) -> None:
             rest = b""
             with _one_error(self.url):
                 request = self._client.build_request(
                     "POST", self.url + path, content=body,
-                    headers={"Content-Type": NDJSON, **authorization},
+                    headers={"Content-Type": NDJSON, **authorization}, timeout=timeout,
                 )  # fmt: skip
                 answer = await self._client.send(_with_plain_body(request, body), stream=True)
                 async with aclosing(answer):

@@ -24,11 +24,15 @@ _MOST_BATCH_BYTES: Final = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to stop: after ``give_up_s`` seconds in which nothing went forward."""
+    """When to stop: after ``give_up_s`` seconds in which nothing went forward.
+
+    ``answer_s``: how long one attempt may take; then its connection counts as lost.
+    """
 
     give_up_s: float = 30.0
     base_s: float = 0.25
     cap_s: float = 10.0
+    answer_s: float = 30.0
     # Called before each wait with the reason and its length in seconds.
     on_retry: Callable[[PushdError, float], None] | None = None
 
@@ -106,7 +110,7 @@ async def _until_known(http: Http, path: str, body: Any, policy: RetryPolicy) ->
     patience = _Patience(policy)
     while True:
         try:
-            return await http.post(path, body)
+            return await http.post(path, body, answer_s=policy.answer_s)
         except PushdError as error:
             if not is_transient(error):
                 raise
@@ -227,7 +231,9 @@ async def _send_batch(http: Http, batch: _Batch, policy: RetryPolicy) -> list[Li
         before = batch.count
         trouble: PushdError = Unreachable("The answer ended too early.")
         try:
-            await http.post_lines("/v1/publish", batch.to_send(), batch.take)
+            await http.post_lines(
+                "/v1/publish", batch.to_send(), batch.take, answer_s=policy.answer_s
+            )
         except PushdError as error:
             if not is_transient(error):
                 raise

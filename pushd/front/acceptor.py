@@ -69,6 +69,10 @@ class Acceptor:
         self._connections = connections
         self._most = most
         settings = hub.settings
+        # A peer that is gone acknowledges nothing: the kernel ends its connection then, also one
+        # that we have closed. What is accepted inherits it.
+        silence_ms = int(settings.heartbeat_timeout * 1000)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
         self._key = Addresses(settings.trusted_proxies).key
         self._of_address = Shares(
             settings.max_connections_per_address, "connections of one address"

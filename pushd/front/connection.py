@@ -103,7 +103,8 @@ class HttpConnection(Answering):
                 continue
             except trio.ClosedResourceError:
                 continue  # the socket was given up: the loop's condition says so
-            except OSError:
+            except OSError as error:
+                self.out.failed(error)
                 return
             if not data:
                 return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
 from typing import Any
 
 import trio
@@ -35,7 +36,14 @@ HEARTBEAT = said("heartbeat")
 CONTENT_TYPE = b"text/event-stream"
 # Proxies that buffer answers would keep hints back.
 EXTRA = b"X-Accel-Buffering: no\r\n"
+_LAST_ACK_RECEIVED = 56  # where tcpi_last_ack_recv stands, 32 bits of milliseconds
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+
+def unheard_s(sock: socket.socket) -> float:
+    """Seconds since the peer's kernel last acknowledged anything (tcp_info of linux/tcp.h)."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ACK_RECEIVED + 4)
+    return float(int.from_bytes(info[_LAST_ACK_RECEIVED:], sys.byteorder)) / 1000
 
 
 class Unchunked:
@@ -108,8 +116,6 @@ class EventSession(LiveSession):
         come again: after an error status an EventSource would never come back."""
         hub = self.hub
         self._connection.stream(_head(hub, self._chunked), self, self.flush)
-        silence = int(hub.settings.heartbeat_timeout * 1000)
-        self.out.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence)
         try:
             if not hub.ready:
                 raise NotReady("The server is stopping.", retry_after=1)
@@ -157,8 +163,8 @@ class EventSession(LiveSession):
         now = trio.current_time()
         if now >= self._beat:
             self._beat = now + self.hub.settings.sse_heartbeat
+            self.last_seen = max(self.last_seen, now - unheard_s(self.out.sock))
             if self.greeted and not self.out.hold:
-                self.last_seen = now
                 self.link.write(HEARTBEAT)
         self.rearm()
 
@@ -180,5 +186,6 @@ class EventSession(LiveSession):
 
     def cancel(self) -> None:
         """The connection is over: that is how a stream is left."""
-        self.ends(1000, "left")
+        if not self.out.vanished:
+            self.ends(1000, "left")
         self.forget()

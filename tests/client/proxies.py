@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
+from tests.support.vanishing import vanish
+
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
@@ -40,6 +42,11 @@ class Proxy:
         for passage in self._passing:
             passage.frozen = True
 
+    def vanish(self) -> None:
+        """As ``freeze``, and neither end gets an acknowledgement, as of a machine without power."""
+        for passage in self._passing:
+            passage.vanish()
+
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(trio.serve_tcp, self._serve, self.port)
@@ -64,10 +71,17 @@ class _Passage:
         self._proxy, self._client = proxy, client
         self.scope = trio.CancelScope()
         self.frozen = False
+        self._ends = [client]
+
+    def vanish(self) -> None:
+        self.frozen = True
+        for end in self._ends:
+            vanish(end.socket)
 
     async def run(self) -> None:
         with self.scope, suppress(*_GONE):
             server = await trio.open_tcp_stream("127.0.0.1", self._proxy.target)
+            self._ends.append(server)
             async with server, trio.open_nursery() as nursery:
                 nursery.start_soon(self._up, server)
                 nursery.start_soon(self._down, server)

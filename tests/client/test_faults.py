@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -128,19 +128,77 @@ async def test_a_cut_connection_is_made_again(
     assert watch.data == [1, 2, 3, 4], "each once"
 
 
+# With a kernel that still takes what comes, and as of a machine without power.
+HOWS = pytest.mark.parametrize("how", [Proxy.freeze, Proxy.vanish], ids=["frozen", "gone"])
+
+
 @KINDS
+@HOWS
 async def test_a_peer_that_vanished_without_a_word_is_noticed(
-    node: pushd.testing.Node, proxy: Proxy, kind: TransportKind
+    node: pushd.testing.Node, proxy: Proxy, kind: TransportKind, how: Callable[[Proxy], None]
 ) -> None:
     async with publisher(node) as publish, watching(
         alice(node, proxy), "news", after="0", options={"transports": (kind,)}
     ) as watch:  # fmt: skip
         await watch.status("live", NAMES[kind])
-        proxy.freeze()
+        how(proxy)
         await publish(1)
         await watch.status("lost", "no pong" if kind == "websocket" else "nothing was heard")
         await watch.status("live", NAMES[kind])
         await watch.until(1)
+
+
+@HOWS
+async def test_a_held_poll_whose_server_vanished_is_asked_again(
+    node: pushd.testing.Node,
+    proxy: Proxy,
+    how: Callable[[Proxy], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pushd.client.transport._PULL_ANSWER_S", 0.5)
+    options = {"transports": (), "wait_s": 1.0}
+    async with publisher(node) as publish, watching(
+        alice(node, proxy), "news", after="0", options=options
+    ) as watch:  # fmt: skip
+        await publish(1)
+        await watch.until(1)
+        how(proxy)
+        await publish(2)
+        await watch.status("retrying", "did not answer in time")
+        await watch.until(1, 2)
+
+
+def swallow_the_next_answer(proxy: Proxy, how: Callable[[Proxy], None]) -> None:
+    """And with it the connection that brings it."""
+    passes = proxy.thin
+
+    def swallow(_data: bytes) -> bytes:
+        how(proxy)
+        proxy.thin = passes
+        return b""
+
+    proxy.thin = swallow
+
+
+@HOWS
+async def test_a_publish_whose_answer_vanished_is_sent_again_and_stored_once(
+    node: pushd.testing.Node, proxy: Proxy, how: Callable[[Proxy], None]
+) -> None:
+    """Before or after the server has it: the client cannot tell, and need not."""
+    retries = RetryPolicy(answer_s=0.5)
+    async with node.service() as service, Client(proxy.url, node.key, retries=retries) as client:
+        first = await client.publish("news", 1)
+        how(proxy)  # the kept connection
+        second = await client.publish("news", 2)
+        swallow_the_next_answer(proxy, how)
+        third = await client.publish("news", 3)
+        results = [each async for each in client.publish_lines([("news", {"data": 4})])]
+        page = await service.pull("news", after="0")
+    assert (first.seq, second.seq, third.seq) == (1, 2, 3)
+    assert not second.duplicate, "it was sent into the void"
+    assert third.duplicate, "only its answer was lost"
+    assert [result.published and result.published.seq for result in results] == [4]
+    assert [message.data for message in page.messages] == [1, 2, 3, 4]
 
 
 async def test_without_a_single_hint_the_interval_finds_everything(
