@@ -20,6 +20,7 @@ from pushd.web.asyncapi import asyncapi
 from pushd.web.call import Call, identify, is_local, parse_call
 from pushd.web.docs import docs_page
 from pushd.web.docs_script import SCRIPT_SOURCE
+from pushd.web.files import add_files
 from pushd.web.metrics import make_collector
 from pushd.web.openapi import openapi
 from pushd.web.operation import JSON, Operation
@@ -44,13 +45,15 @@ def make_app(hub: Hub) -> QuartTrio:
     for operation in ADMIN:
         _register(app, hub, operation)
     _add_pages(app, hub)
+    add_files(app)
     _add_metrics(app, hub)
 
     @app.after_request
     async def finish(response: Response) -> Response:
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
         origin = request.headers.get("Origin")
-        if origin is not None and hub.origins.allows(origin):
+        open_to_all = response.headers.get("Access-Control-Allow-Origin") == "*"
+        if origin is not None and not open_to_all and hub.origins.allows(origin):
             # The same as on the hot routes; preflights are answered there for all of /v1.
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "Retry-After"

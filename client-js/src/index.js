@@ -1,0 +1,4 @@
+export { connect, Client } from './client.js'
+export { Channel } from './channel.js'
+export { PushError } from './errors.js'
+export { indexedStore, localStore, memoryStore } from './stores.js'

@@ -1,0 +1,80 @@
+/**
+ * What travels. Receivers ignore what they do not know.
+ *
+ * @typedef {object} Message
+ * @property {string} channel
+ * @property {string} epoch with `channel` and `seq`, the name of this message for ever
+ * @property {number} seq
+ * @property {string} cursor the position after it
+ * @property {string} id
+ * @property {string} type
+ * @property {string} [sender] absent when a service published it
+ * @property {number} at ms since 1970, set by the server
+ * @property {any} data
+ *
+ * @typedef {Omit<Message, 'channel' | 'epoch' | 'cursor'>} Stored as an answer has it
+ *
+ * @typedef {object} Page
+ * @property {string} channel
+ * @property {string} epoch
+ * @property {number} first
+ * @property {number} head
+ * @property {string} next
+ * @property {boolean} more
+ * @property {Stored[]} messages
+ *
+ * @typedef {object} Head
+ * @property {string} epoch
+ * @property {number} first
+ * @property {number} head
+ * @property {string | null} delivered
+ * @property {string | null} read
+ * @property {number} [unread]
+ *
+ * @typedef {object} ResetInfo a complete answer was impossible
+ * @property {string} channel
+ * @property {string} code `expired`, `epoch_changed` or `cursor_ahead`
+ * @property {string} resume where to go on after loading a snapshot
+ * @property {number | null} skipped how many messages are gone, if that is known
+ * @property {string} detail
+ *
+ * @typedef {object} Frame
+ * @property {string} type
+ * @property {Record<string, Head>} [heads]
+ * @property {{channel: string, code: string}[]} [denied]
+ * @property {string[]} [channels]
+ * @property {string} [channel]
+ * @property {string} [epoch]
+ * @property {number} [seq]
+ * @property {number} [jitter_ms]
+ * @property {string} [cursor]
+ * @property {string | null} [device]
+ * @property {string} [session]
+ * @property {number} [heartbeat_s]
+ * @property {{interval_s: number, jitter_ms: number}} [pull]
+ * @property {number} [code_number]
+ * @property {any} [code]
+ * @property {string} [reason]
+ * @property {boolean} [reconnect]
+ * @property {number} [retry_after_ms]
+ * @property {string} [id]
+ * @property {any} [data]
+ * @property {string} [detail]
+ *
+ * @typedef {object} Targets
+ * @property {string[]} [channels]
+ * @property {string[]} [users]
+ * @property {string[]} [groups]
+ * @property {boolean} [all]
+ *
+ * @typedef {object} Published one target's result: it is on disk
+ * @property {string} channel
+ * @property {string} epoch
+ * @property {number} seq
+ * @property {string} id
+ * @property {number} at
+ * @property {boolean} [duplicate]
+ * @property {boolean} [online]
+ */
+
+export {}
