@@ -213,7 +213,12 @@ export class FakeServer {
   }
 
   deliver(device, name, cursor) {
-    if (/\./.test(cursor)) this.delivered.set(`${device} ${name}`, cursor)
+    if (!/\./.test(cursor)) return
+    const known = this.delivered.get(`${device} ${name}`)
+    const [epoch, seq] = cursor.split('.')
+    if (known?.startsWith(`${epoch}.`) && Number(known.split('.')[1]) >= Number(seq)) return
+    this.delivered.set(`${device} ${name}`, cursor)
+    this.onDelivered?.(name, cursor)
   }
 
   #page(name, cursor, limit = 100) {
@@ -283,6 +288,11 @@ export class FakeServer {
     this.streams.add(stream)
     stream.say(this.hello(stream.channels, url.searchParams.get('device')))
     if (this.#chance('cut')) this.clock.setTimeout(() => stream.cut(), this.random() * 5_000)
+    const beat = () => {
+      stream.say({ type: 'heartbeat' })
+      if (this.streams.has(stream)) this.clock.setTimeout(beat, 15_000)
+    }
+    this.clock.setTimeout(beat, 15_000)
     answer({ ok: true, status: 200, body, headers: new Headers() })
   }
 }
