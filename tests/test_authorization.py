@@ -83,6 +83,8 @@ CURSORS = {"cursors": {"news": "0"}}
 ROUTES = [
     Route("GET", "/", OPEN),
     Route("GET", "/console/", OPEN),
+    Route("GET", "/client.js", OPEN),
+    Route("GET", "/client/index.js", OPEN),
     Route("GET", "/docs", OPEN),
     Route("GET", "/openapi.json", OPEN),
     Route("GET", "/asyncapi.json", OPEN),
@@ -397,7 +399,8 @@ def test_the_table_is_complete() -> None:
 
     rows = {(route.method, pattern_of(route.path)) for route in ROUTES}
     rows |= {("GET", "/v1/ws"), ("GET", "/v1/events"), ("POST", "/v1/pull")}
-    rows -= {("GET", "/"), ("GET", "/console/")}  # pages, not operations
+    pages = ("/", "/console/", "/client.js", "/client/index.js")  # not operations
+    rows -= {("GET", page) for page in pages}
     served = {(each.method, pattern_of(each.path)) for each in OPERATIONS}
     assert rows == served
     frames = {str(frame["type"]) for frame, _ in FRAMES} | {"refresh"}

@@ -136,7 +136,7 @@ class Routes:
         if methods is None:
             if path == self._websocket:
                 raise BadRequest("This is a WebSocket: connect with an Upgrade.")
-            if not self._admin:
+            if not self._admin and not _is_client_file(path):
                 raise NotFound("This is not served here: pushd has an address of its own for it.")
             connection.hand_over(self._engines.web, request)
             return
@@ -175,6 +175,11 @@ class Routes:
             raise _not_allowed(b"GET", b"POST", b"OPTIONS")
         else:
             raise _not_allowed(b"POST", b"OPTIONS")
+
+
+def _is_client_file(path: bytes) -> bool:
+    """The JavaScript client: for pages, wherever the admin side is."""
+    return path == b"/client.js" or path.startswith(b"/client/")
 
 
 def _not_allowed(*methods: bytes) -> MethodNotAllowed:

@@ -40,7 +40,7 @@ async def test_the_main_port_serves_clients_and_publishers_only(server: Server) 
         answer = await server.ask(
             operation.method, target(operation), token=KEY, body=body(operation)
         )
-        if operation.hot and operation.name != "call":
+        if operation.hot:
             assert answer.status != 404, operation.name
         else:
             assert answer.status == 404, operation.name
@@ -48,6 +48,8 @@ async def test_the_main_port_serves_clients_and_publishers_only(server: Server) 
         answer = await server.ask("GET", path)
         assert (answer.status, answer.code) == (404, "not_found"), path
     assert server.hub.counters.handovers == 0, "the framework was not even loaded"
+    for path in ("/client.js", "/client/index.js"):  # what pages load is for pages
+        assert (await server.ask("GET", path)).status == 200, path
 
 
 async def test_the_other_one_serves_everything(server: Server) -> None:

@@ -63,6 +63,8 @@ async def test_the_framework_serves_the_table_and_some_pages(tmp_path: Path, pre
             ("GET", "/console/"),
             ("GET", "/console"),
             ("GET", "/docs/"),
+            ("GET", "/client.js"),
+            ("GET", "/client/{name}"),
         }
         assert told <= served
 
