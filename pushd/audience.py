@@ -7,6 +7,7 @@ from typing import Any
 from pushd.access import Access
 from pushd.core.names import Kind, inbox_owner, kind_of
 from pushd.fanout import Fanout
+from pushd.groups import GROUP
 from pushd.log import Stored
 from pushd.presence import Presence
 from pushd.publish import stored_json
@@ -23,8 +24,8 @@ class Audience:
         self._access = access
 
     def online(self, channel: str) -> bool:
-        """An inbox: its user is online. A session: it lives. ``all``: any user is online.
-        Anything else: somebody follows it, or a poll waits for it."""
+        """An inbox: its user is online. A session: it lives. ``all``: any user is online. A group:
+        any member is. Anything else: somebody follows it, or a poll waits for it."""
         kind = kind_of(channel)
         if kind is Kind.USER:
             return self._presence.is_online(inbox_owner(channel) or "")
@@ -32,6 +33,8 @@ class Audience:
             return self._access.session_of(channel) is not None
         if kind is Kind.ALL:
             return bool(self._presence)
+        if kind is Kind.GROUP:
+            return self._presence.has_any(self._access.groups.members(channel[len(GROUP) :]))
         topic = self._fanout.topics.get(channel)
         return topic is not None and bool(topic.followers or topic.waiters)
 

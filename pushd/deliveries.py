@@ -20,6 +20,7 @@ from pushd.core.permissions import Identity
 from pushd.core.positions import Cursor
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.errors import BadRequest, PushdError
+from pushd.groups import GROUP
 from pushd.happenings import Happenings, SessionClosed
 from pushd.limits import Shares
 from pushd.log import Log, Stored, UserMarks
@@ -180,7 +181,7 @@ class Deliveries:
         if kind is Kind.SESSION:
             session = self._access.session_of(channel)
             return session is not None and session.user == user
-        return kind is not Kind.GROUP
+        return kind is not Kind.GROUP or self._access.groups.has(channel[len(GROUP) :], user)
 
     def hold(self, delivery: Delivery, *, stored_before: bool) -> None:
         """From now on it may be ended. ``stored_before``: a device may have it already."""

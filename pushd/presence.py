@@ -5,7 +5,7 @@ Kept in memory, by what lives: after a start nobody is online until they come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, KeysView
 
 import trio
 
@@ -56,6 +56,10 @@ class Presence:
     def is_online(self, user: str) -> bool:
         """Whether the user has a live session, or had one until just now."""
         return user in self._online
+
+    def has_any(self, users: KeysView[str]) -> bool:
+        """Whether any of them is online; looks at the fewer of both."""
+        return not users.isdisjoint(self._online.keys())
 
     def __len__(self) -> int:
         """How many users are online."""

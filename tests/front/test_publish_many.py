@@ -10,6 +10,7 @@ import trio
 
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.events import listening
+from tests.support.groups import change
 from tests.support.http import Answer
 
 DEEP = b"[" * 32 + b"]" * 32
@@ -73,6 +74,26 @@ async def test_each_result_says_whether_somebody_is_there(server: Server) -> Non
                 ]
     await until(lambda: not server.hub.sessions.by_id)
     assert await online() == []
+
+
+async def test_a_group_is_online_as_soon_as_a_member_is(server: Server) -> None:
+    await change(server, "staff", add=["alice", "bob"])
+    await change(server, "board", add=["carl"])
+
+    async def online() -> list[bool]:
+        results = (await publish(server, {"groups": ["staff", "board", "nobody"]})).json["results"]
+        return [result["online"] for result in results]
+
+    assert await online() == [False, False, False]
+    async with server.socket(token=server.token("bob")) as socket:
+        await socket.expect("hello")
+        assert await online() == [True, False, False]
+        await change(server, "staff", remove=["bob"])
+        assert await online() == [False, False, False], "alice is not there"
+        # One who follows it without being a member: a service.
+        async with server.socket("/v1/ws?channels=group:board", token=KEY) as service:
+            await service.expect("hello")
+            assert await online() == [False, False, False]
 
 
 async def test_the_same_id_again_in_all_and_in_some(server: Server) -> None:

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.support.app import KEY, Server, running_server, until
+from tests.support.groups import change
 from tests.support.http import Answer, request
 
 LONG = 50_000  # ms: ended by what the test does
@@ -175,6 +176,17 @@ async def test_any_of_the_targets_that_the_user_reads(server: Server) -> None:
         async with waiting(server, to) as asked:
             await by_ack(server, channel, cursor(server, channel))
         assert asked.delivered
+
+
+async def test_a_group_that_the_user_is_in(server: Server) -> None:
+    await change(server, "staff", add=["alice", "bob"])
+    to = {"groups": ["staff"]}
+    async with waiting(server, to) as asked:
+        await by_ack(server, "group:staff", cursor(server, "group:staff"))
+    assert asked.delivered
+    await change(server, "staff", remove=["alice"])
+    assert (await publish(server, to)).code == "bad_request"
+    assert (await publish(server, to, user="bob", ms=SHORT)).status == 200
 
 
 async def test_a_session_of_the_user(server: Server) -> None:
