@@ -51,7 +51,8 @@ def _shown(report: Report) -> str:
         f"{report.path} ({report.kind}{made}): {shown_size(report.bytes)}, format {report.format}",
         f"{report.channels} channels, {report.messages} messages, newest"
         f" {shown_time(report.newest_at)}; {report.ids} ids, {report.delivered_marks} delivered and"
-        f" {report.read_marks} read marks, {report.revocations} revocations",
+        f" {report.read_marks} read marks, {report.revocations} revocations,"
+        f" {report.groups} groups with {report.members} members",
     ]
     if report.pending:
         lines.append(f"migrations to come: {', '.join(report.pending)}")

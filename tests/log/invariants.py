@@ -54,6 +54,15 @@ BROKEN = {
         SELECT user, channel_id FROM (SELECT user, channel_id FROM cursors
         UNION ALL SELECT user, channel_id FROM reads)
         WHERE channel_id NOT IN (SELECT id FROM channels)""",
+    "a member of no group": """
+        SELECT user FROM members WHERE group_id NOT IN (SELECT id FROM groups)""",
+    "a group of nobody": """
+        SELECT name FROM groups AS g WHERE name IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM members WHERE group_id = g.id)""",
+    "somebody has joined ahead of the group's channel": """
+        SELECT user FROM members AS m JOIN groups AS g ON g.id = m.group_id
+        JOIN channels AS c ON c.name = 'group:' || g.name
+        WHERE m.epoch > c.epoch OR (m.epoch = c.epoch AND m.seq > c.head)""",
     "an id used in no channel": """
         SELECT channel_id, id FROM idempotency WHERE channel_id NOT IN (SELECT id FROM channels)""",
 }

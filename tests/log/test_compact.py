@@ -26,7 +26,16 @@ from tests.log.test_restore import leave_a_wal
 from tests.log.vaults import change, fill_log, fingerprint, nothing, rows
 
 ROOT = Path(__file__).parents[2]
-TABLES = ("channels", "idempotency", "cursors", "devices", "reads", "revocations")
+TABLES = (
+    "channels",
+    "idempotency",
+    "cursors",
+    "devices",
+    "reads",
+    "revocations",
+    "groups",
+    "members",
+)
 LARGE = 300
 
 
@@ -175,6 +184,7 @@ def test_a_log_that_is_not_sound_is_left_alone(data: Path, case: str) -> None:
 # What may have gone wrong in the new file; none of it may take the old one's place.
 LOST = [
     "DELETE FROM revocations",
+    "DELETE FROM members WHERE user = 'alice'",
     "UPDATE messages SET sender = 'eve' WHERE sender = 'bob' AND seq = 9",
     "UPDATE channels SET head = head + 1, last_at = last_at + 1 WHERE epoch IS NULL",
     "DELETE FROM messages WHERE seq = 20",

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -342,6 +343,40 @@ def test_where_a_user_was_first_seen_moves_to_the_new_epoch(home: Path) -> None:
     assert found == [("b", new, 2), ("c", new, head), *seen[2:]]
 
 
+def test_where_members_have_joined_moves_to_the_new_epoch(home: Path) -> None:
+    data = home / "data"
+    change(data / DATABASE, "UPDATE channels SET name = 'group:staff' WHERE name = 'news'")
+    of_staff = "SELECT epoch, head FROM channels WHERE name = 'group:staff'"
+    [(epoch, head)] = rows(data / DATABASE, of_staff)
+    [(staff,)] = rows(data / DATABASE, "SELECT id FROM groups WHERE name = 'staff'")
+    joined = [("b", epoch, 2), ("c", epoch, head + 9), ("d", None, 0), ("e", "0000000zz", 7)]
+    with closing(sqlite3.connect(data / DATABASE, isolation_level=None)) as connection:
+        for user, at, seq in joined:
+            connection.execute("INSERT INTO members VALUES (?, ?, 0, ?, ?)", (staff, user, at, seq))
+    adopt(data)
+    [(new, _)] = rows(data / DATABASE, of_staff)
+    assert new > epoch
+    of_members = (
+        f"SELECT user, epoch, seq FROM members WHERE group_id = {staff} AND user != 'alice'"
+    )
+    assert rows(data / DATABASE, of_members) == [("b", new, 2), ("c", new, head), *joined[2:]]
+
+
+def test_a_restore_brings_the_members_of_the_backup(home: Path) -> None:
+    """Those of the replaced log, too late or too early, are none."""
+    data = home / "data"
+    of_all = "SELECT name, user FROM members JOIN groups ON id = group_id ORDER BY name, user"
+    before = rows(data / DATABASE, of_all)
+    assert before == [("new", "carl"), ("staff", "alice")]
+    change(
+        data / DATABASE,
+        "DELETE FROM members WHERE user = 'alice'",
+        "UPDATE members SET user = 'eve' WHERE user = 'carl'",
+    )
+    restore(home / "b.db", data, agree, nothing)
+    assert rows(data / DATABASE, of_all) == before
+
+
 def test_adopting_gives_new_epochs_in_place(home: Path) -> None:
     data = home / "data"
     before, messages = epochs(data), rows(data / DATABASE, MESSAGES)
@@ -361,6 +396,7 @@ def test_adopting_gives_new_epochs_in_place(home: Path) -> None:
         ("cursors", "epoch", "true"),
         ("reads", "epoch", "true"),
         ("seen", "epoch", "true"),
+        ("members", "epoch", "user = 'alice'"),
         ("idempotency", "epoch", "true"),
     ],
 )

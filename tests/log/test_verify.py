@@ -77,6 +77,12 @@ SPOILT = {
     "an id nobody gave": ("UPDATE meta SET value = '3' WHERE key = 'last_id'",
                           "is beyond the last one, 3"),
     "no name": ("UPDATE channels SET name = 'a b' WHERE name = 'news'", "the name is not allowed"),
+    "a member of nothing": ("UPDATE members SET group_id = 99 WHERE user = 'carl'",
+                            "1 members belong to no group"),
+    "a group of nobody": ("DELETE FROM members WHERE user = 'carl'",
+                          "group new: it has no members"),
+    "no group's name": ("UPDATE groups SET name = 'a:b' WHERE name = 'new'",
+                        "group a:b: the name is not allowed"),
     "half a life": ("UPDATE channels SET log_id = NULL WHERE name = 'news'",
                     "news: it has an epoch, but no messages"),
     "half deleted": ("UPDATE channels SET deleted_at = NULL WHERE name = 'gone'",
@@ -156,6 +162,32 @@ def test_a_message_that_was_changed_in_a_backup(log: Path, tmp_path: Path, sql: 
     change(made, *sql.split(";"))
     assert len(verify(made, nothing).problems) == 1
     assert "not those that were backed up" in verify(made, nothing).problems[0]
+
+
+@pytest.mark.parametrize("joined", ["epoch = 'zzzzzzzzz'", "seq = 21"])
+def test_who_has_joined_ahead(log: Path, joined: str) -> None:
+    epoch = "(SELECT epoch FROM channels WHERE name = 'group:staff')"
+    change(
+        log / DATABASE,
+        "UPDATE channels SET name = 'group:staff' WHERE name = 'news'",
+        f"UPDATE members SET epoch = {epoch}, seq = 20 WHERE user = 'alice'",
+    )
+    assert verify(log, nothing).is_sound
+    change(log / DATABASE, f"UPDATE members SET {joined} WHERE user = 'alice'")
+    [problem] = verify(log, nothing).problems
+    assert problem == "1 members have joined ahead of their group's channel"
+
+
+def test_a_log_of_before_there_were_groups_is_sound(log: Path) -> None:
+    """Its migrations are still to come."""
+    change(
+        log / DATABASE,
+        "DROP TABLE groups",
+        "DROP TABLE members",
+        "DELETE FROM _sqlite_migrations WHERE name = '0002_groups'",
+    )
+    report = verify(log, nothing)
+    assert (report.problems, report.pending) == ([], ["0002_groups"])
 
 
 def test_many_problems_are_counted(log: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import sqlite3
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ async def fill_log(log: Log) -> None:
     await answer(lambda done: log.delete("gone", done))
     await answer(lambda done: log.delete("again", done))
     await append(log, entry("again", 2, id="again-2"))
+    for group, add in {"staff": ["alice", "bob"], "gone": ["alice"], "new": ["carl"]}.items():
+        await answer(partial(log.change_members, group, add, []))
+    await answer(partial(log.change_members, "staff", [], ["bob"]))
+    await answer(partial(log.delete_group, "gone"))
     until = time.time() + 3600
     await answer(lambda done: log.revoke("user", "mallory", until, done))
     log.record_delivered("alice", "phone", "news", Cursor(log.heads["news"].epoch, 15))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from pushd.core.messages import DEFAULT_TYPE, Draft
-from pushd.core.names import check_channel
+from pushd.core.names import check_channel, check_group
 from pushd.errors import BadRequest
 from pushd.log.drafts import digest_of
 from pushd.log.ledger import REDACTED
@@ -61,6 +61,20 @@ _USED: Final = (
     " JOIN channels AS c ON c.id = i.channel_id AND c.epoch = i.epoch"
     " LEFT JOIN messages AS m ON m.log_id = c.log_id AND m.seq = i.seq"
     " WHERE i.seq >= c.first"
+)
+
+_GROUPS: Final = "SELECT name FROM groups WHERE name IS NOT NULL ORDER BY name"
+_NOBODY_IN: Final = (
+    "SELECT name FROM groups WHERE name IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM members WHERE group_id = groups.id)"
+)
+_MEMBERS_OF_NOTHING: Final = (
+    "SELECT count(*) FROM members WHERE group_id NOT IN (SELECT id FROM groups)"
+)
+_JOINED_AHEAD: Final = (
+    "SELECT count(*) FROM members AS m JOIN groups AS g ON g.id = m.group_id"
+    " JOIN channels AS c ON c.name = 'group:' || g.name"
+    " WHERE m.epoch > c.epoch OR (m.epoch = c.epoch AND m.seq > c.head)"
 )
 
 Say = Callable[[str], None]
@@ -158,6 +172,21 @@ def of_marks(connection: sqlite3.Connection, say: Say) -> None:
             say(f"{count} {words} belong to no channel")
         if count := number(connection, _MARKS_AHEAD.format(table=table)):
             say(f"{count} {words} are ahead of their channel")
+
+
+def of_members(connection: sqlite3.Connection, say: Say) -> None:
+    """Members belong to groups, groups have members, and nobody has joined in the future."""
+    for (name,) in connection.execute(_GROUPS):
+        try:
+            check_group(name)
+        except BadRequest as error:
+            say(f"group {name}: the name is not allowed ({error.detail})")
+    for (name,) in connection.execute(_NOBODY_IN):
+        say(f"group {name}: it has no members")
+    if count := number(connection, _MEMBERS_OF_NOTHING):
+        say(f"{count} members belong to no group")
+    if count := number(connection, _JOINED_AHEAD):
+        say(f"{count} members have joined ahead of their group's channel")
 
 
 def of_ids(connection: sqlite3.Connection, say: Say, progress: Callable[[int], None]) -> None:

@@ -166,7 +166,8 @@ def _checked(target: Path, old: Report, heads: list[Any], progress: Progress) ->
 def _facts(report: Report) -> tuple[object, ...]:
     marks = report.delivered_marks, report.read_marks
     counts = report.channels, report.deleted_channels, report.messages, report.ids, *marks
-    return (*counts, report.revocations, report.newest_at, report.seal)
+    groups = report.groups, report.members
+    return (*counts, *groups, report.revocations, report.newest_at, report.seal)
 
 
 def _put_in_place(directory: Path, target: Path) -> None:

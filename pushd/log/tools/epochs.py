@@ -17,6 +17,7 @@ _LATEST: Final = (
     "SELECT max(epoch) FROM cursors",
     "SELECT max(epoch) FROM reads",
     "SELECT max(epoch) FROM seen",
+    "SELECT max(epoch) FROM members",
     "SELECT max(epoch) FROM idempotency",
 )
 _LIVES: Final = (
@@ -31,6 +32,10 @@ _MOVE: Final = (
     "UPDATE seen SET epoch = lives.new, seq = min(seen.seq, channels.head)"
     " FROM lives JOIN channels ON channels.id = lives.channel_id"
     " WHERE channels.name = 'all' AND lives.old = seen.epoch",
+    "UPDATE members SET epoch = lives.new, seq = min(members.seq, channels.head)"
+    " FROM lives JOIN channels ON channels.id = lives.channel_id"
+    " JOIN groups ON 'group:' || groups.name = channels.name"
+    " WHERE groups.id = members.group_id AND lives.old = members.epoch",
     "UPDATE idempotency SET epoch = lives.new FROM lives"
     " WHERE lives.channel_id = idempotency.channel_id AND lives.old = idempotency.epoch",
 )

@@ -18,6 +18,7 @@ from pushd.log.tools.form import number
 from pushd.log.tools.source import Kind, Source, explained, opened
 
 MOST_PROBLEMS: Final = 100
+GROUPS: Final = "0002_groups"  # the migration that made the tables
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Report:
     delivered_marks: int = 0
     read_marks: int = 0
     revocations: int = 0
+    groups: int = 0
+    members: int = 0
     newest_at: int = 0
     made_at: int | None = None
     made_on: str | None = None
@@ -97,6 +100,9 @@ def _check(source: Source, report: Report, progress: Progress) -> None:
     checks.of_channels(connection, report.say, _part(progress, "channels", report.channels))
     checks.of_orphans(connection, report.say)
     checks.of_marks(connection, report.say)
+    if GROUPS not in source.form.pending:
+        checks.of_members(connection, report.say)
+        _count_members(connection, report)
     mark = marker.read(connection)
     if mark is not None:
         report.made_at, report.made_on = mark.at, mark.host
@@ -121,6 +127,15 @@ def _count(connection: sqlite3.Connection, report: Report) -> None:
     report.read_marks = count("SELECT count(*) FROM reads")
     report.revocations = count("SELECT count(*) FROM revocations")
     report.newest_at = count("SELECT max(last_at) FROM channels")
+
+
+def _count_members(connection: sqlite3.Connection, report: Report) -> None:
+    report.groups = number(connection, "SELECT count(*) FROM groups WHERE name IS NOT NULL")
+    report.members = number(
+        connection,
+        "SELECT count(*) FROM members"
+        " WHERE group_id IN (SELECT id FROM groups WHERE name IS NOT NULL)",
+    )
 
 
 def _part(progress: Progress, what: str, total: int) -> Callable[[int], None]:
