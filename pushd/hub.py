@@ -96,6 +96,11 @@ class Hub:
     lag_s: float = 0.0  # how late the loop came to the wheel's last tick
 
     @property
+    def applications(self) -> tuple[Endpoint, ...]:
+        """All addresses of the application, those that only a restart changes and the others."""
+        return (*self.endpoints, *self.hook.endpoints)
+
+    @property
     def overloaded(self) -> bool:
         """Whether the loop is so late that newcomers would only make it later for all."""
         return self.lag_s > self.settings.shed_lag

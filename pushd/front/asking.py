@@ -19,6 +19,8 @@ class Asking:
     __slots__ = ("_connection", "_question", "_request")
 
     def __init__(self, connection: HttpConnection, request: Request, question: Question) -> None:
+        """Raises Overloaded when too many bodies are held already."""
+        connection.hub.bodies.take(len(request.body))
         self._connection = connection
         self._request = request
         self._question = question
@@ -28,14 +30,17 @@ class Asking:
     def cancel(self) -> None:
         """The connection is over."""
         self._question.forget(self._told)
+        self._connection.hub.bodies.give(len(self._request.body))
 
     def _told(self, answer: Identity | PushdError) -> None:
         connection = self._connection
         connection.waiting = None
-        if not connection.out.closed:
-            caller = connection.caller
-            caller.told(self._request, answer)
-            try:
-                connection.serve(self._request)
-            finally:
-                caller.forget_told()
+        connection.hub.bodies.give(len(self._request.body))
+        if connection.out.closed:
+            return
+        caller = connection.caller
+        caller.told(answer)
+        try:
+            connection.serve(self._request)
+        finally:
+            caller.told(None)

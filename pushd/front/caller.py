@@ -38,7 +38,7 @@ class Caller:
         self._credential: bytes | str | None = b""
         self._identity: Identity | None = None
         self._sent: Sent | None = None  # the headers that the identity holds for; None: any
-        self._told: tuple[Request, Identity | PushdError] | None = None
+        self._told: Identity | PushdError | None = None
         self._allowed: Identity | None = None
         self._channel = ""
         self.gate: Question | None = None
@@ -62,13 +62,10 @@ class Caller:
         """By a token that came elsewhere than in a header. Raises as ``identify``."""
         return self._identify(request, token, token)
 
-    def told(self, request: Request, answer: Identity | PushdError) -> None:
-        """The application's answer about this request, which is dispatched once more now."""
-        self._told = (request, answer)
-
-    def forget_told(self) -> None:
-        """It was dispatched, whether it came to its caller or not."""
-        self._told = None
+    def told(self, answer: Identity | PushdError | None) -> None:
+        """The application's answer about the request that is dispatched once more now; None when
+        that is over."""
+        self._told = answer
 
     def _remembered(self, request: Request, identity: Identity) -> Identity | None:
         if self._sent is not None and self._sent != self._hub.authenticator.sent(request.headers):
@@ -84,14 +81,11 @@ class Caller:
     ) -> Identity:
         authenticator = self._hub.authenticator
         told = self._told
-        if told is not None and told[0] is request:
-            identity = told[1]
-            if isinstance(identity, PushdError):
-                raise identity.again()
-        else:
-            identity = authenticator.identify(
-                credential, time.time(), request.headers, self._address
-            )
+        if isinstance(told, PushdError):
+            raise told.again()
+        identity = told or authenticator.identify(
+            credential, time.time(), request.headers, self._address
+        )
         asked_for = authenticator.is_asked_for(identity)
         self._sent = authenticator.sent(request.headers) if asked_for else None
         self._credential, self._identity = shown, identity

@@ -117,8 +117,8 @@ class HttpConnection(Answering):
         try:
             await gate.answered()
         except PushdError as error:
-            if self.reader.partial == "body" and not self.closing:
-                self.reject(error.again())
+            # Whatever is in front of it has its answer first; then it is told, and closed.
+            self.reader.ready.append(error.again())
         else:
             self._invite()
 
@@ -180,11 +180,12 @@ class HttpConnection(Answering):
     def serve(self, request: Request) -> None:
         """Have it answered; also once more, when the application has said whose it is."""
         try:
-            self._dispatcher.dispatch(self, request)
+            try:
+                self._dispatcher.dispatch(self, request)
+            except Unasked as unasked:
+                Asking(self, request, unasked.question)
         except PushdError as error:
             self.refuse(error, bodiless=request.method == b"HEAD")
-        except Unasked as unasked:
-            Asking(self, request, unasked.question)
         except Exception:
             log.exception("request failed", path=request.path.decode(errors="replace"))
             self.refuse(PushdError("The server failed to answer this."))

@@ -47,9 +47,10 @@ async def _serve(
     try:
         async with hub.turns.of(who):
             if not connection.out.closed:
-                handler(connection, request, *more)
-    except Unasked as unasked:  # what was known of its caller has ended while it waited
-        Asking(connection, request, unasked.question)
+                try:
+                    handler(connection, request, *more)
+                except Unasked as unasked:  # what was known of its caller has ended meanwhile
+                    Asking(connection, request, unasked.question)
     except PushdError as error:
         connection.refuse(error)
     except Exception:

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
@@ -53,20 +53,12 @@ class HookRules:
     refusals: int = 20
 
 
-class Asker(Protocol):
-    """Sends one signed request and brings its answer. Raises NoAnswer."""
-
-    async def post(self, body: bytes, *, id_: str, within_s: float, tries: int) -> Answer: ...
-
-    async def run(self, task_status: trio.TaskStatus[None] = ...) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Line:
     """To one address of the application, by one set of rules."""
 
     rules: HookRules
-    asker: Asker
+    endpoint: Endpoint
     limits: HookLimits
     room: trio.Semaphore
     fingerprint: str
@@ -120,7 +112,7 @@ class ConnectHook:
                 async with trio.open_nursery() as nursery:
                     if self._line is not None:
                         self._nursery = nursery
-                        nursery.start_soon(self._line.asker.run)
+                        nursery.start_soon(self._line.endpoint.run)
                     await self._changed.wait()
                     nursery.cancel_scope.cancel()
             finally:
@@ -137,6 +129,11 @@ class ConnectHook:
     def fingerprints(self) -> frozenset[str]:
         """What vouches for those that the application knows."""
         return frozenset() if self._line is None else frozenset({self._line.fingerprint})
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where the application is asked."""
+        return () if self._line is None else (self._line.endpoint,)
 
     @property
     def takes_cookies(self) -> bool:
@@ -255,7 +252,7 @@ class ConnectHook:
         self._counters.auth_asked += 1
         asked_at = time.time()
         try:
-            answer = await line.asker.post(
+            answer = await line.endpoint.post(
                 body, id_=new_id(), within_s=line.rules.timeout_s, tries=TRIES
             )
         except CircuitOpen as error:

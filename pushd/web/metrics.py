@@ -37,7 +37,7 @@ def _of_clients(hub: Hub) -> tuple[Gauge, ...]:
         Gauge(
             "pushd_circuit_open",
             "1 while the application does not answer at this address, by its setting.",
-            lambda: {each.name: float(each.is_open) for each in hub.endpoints},
+            lambda: {each.name: float(each.is_open) for each in hub.applications},
             "endpoint",
         ),
         Gauge("pushd_loop_lag_seconds", "Lateness of the wheel's last tick.", lambda: hub.lag_s),

@@ -69,6 +69,22 @@ async def test_a_crowd_of_strangers(tmp_path: Path, known: Logins) -> None:
         assert server.hub.hook.asking == 0
 
 
+async def test_who_waits_is_not_asked_about_once_others_were_refused(
+    tmp_path: Path, known: Logins
+) -> None:
+    known.go = trio.Event()
+    limits = {"auth_requests": 1, "auth_refusals_per_address": 3, "trusted_proxies": ()}
+    async with serving(tmp_path, known, **limits) as server, AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(server.peer()) for _ in range(20)]
+        for number, peer in enumerate(peers):
+            await peer.write(request("GET", PATH, token=f"made-up-{number}"))
+        await until(lambda: server.hub.hook.asking == 20)
+        known.go.set()
+        statuses = [(await peer.answer()).status for peer in peers]
+        assert statuses.count(401) == len(known.asked) < 10
+        assert statuses.count(429) == 20 - len(known.asked)
+
+
 async def test_the_circuit_opens_and_closes(tmp_path: Path, known: Logins) -> None:
     known.reply = Reply(503)
     async with serving(tmp_path, known) as server:
@@ -77,6 +93,8 @@ async def test_the_circuit_opens_and_closes(tmp_path: Path, known: Logins) -> No
             assert (answer.status, answer.code) == (503, "not_ready")
             assert int(answer.headers["retry-after"]) >= 1
         assert len(known.asked) <= 6, "five in a row, then it is left alone"
+        stats = await server.ask("GET", "/v1/stats", token=KEY)
+        assert stats.json["application"]["auth"]["circuit"] != "closed"
         known.reply = None
         while (await server.pull("news", TOKEN, after=0)).status != 200:
             await trio.sleep(0.05)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import trio.testing
 from tests.support.app import Server, until
 from tests.support.application import Reply
 from tests.support.http import request
-from tests.support.logins import TOKEN, WAYS, Logins, logins, serving
+from tests.support.logins import TOKEN, WAYS, Logins, logins, person, serving
 
 
 @pytest.fixture
@@ -100,8 +102,9 @@ async def test_who_leaves_cancels_nothing_of_others(node: Server, known: Logins)
     known.go = trio.Event()
     path = "/v1/channels/news/messages?after=0"
     async with node.peer() as one, node.peer() as two, node.socket(token=TOKEN) as three:
-        for peer in (one, two):
-            await peer.write(request("GET", path, token=TOKEN))
+        body = {"to": {"channels": ["news"]}, "message": {"data": 1}}
+        await one.write(request("POST", "/v1/publish", token=TOKEN, body=body))
+        await two.write(request("GET", path, token=TOKEN))
         hook = node.hub.hook
         await until(lambda: hook.asking and len(known.asked) == 1)
         [question] = hook._open.values()
@@ -112,6 +115,7 @@ async def test_who_leaves_cancels_nothing_of_others(node: Server, known: Logins)
         assert (await two.answer()).status == 200
         await three.expect("hello")
     assert len(known.asked) == 1
+    assert node.hub.counters.publishes == 0, "nobody waits for that answer"
 
 
 async def test_all_leave_and_the_answer_is_kept(node: Server, known: Logins) -> None:
@@ -158,11 +162,63 @@ async def test_a_large_body_of_a_stranger_is_not_read(node: Server, known: Login
         nursery.start_soon(peer.write, request("POST", "/v1/publish", token="nobody", body=body))
         await until(lambda: known.asked)
         await trio.testing.wait_all_tasks_blocked()
-        assert node.hub.bodies.used <= 2 * 65536
+        assert node.hub.counters.bytes_in <= 2 * 65536
         known.go.set()
         answer = await peer.answer()
         assert (answer.status, answer.code) == (401, "unauthorized")
         nursery.cancel_scope.cancel()
+    await until(lambda: not node.hub.bodies.used)
+
+
+async def test_a_stranger_behind_a_held_poll(node: Server, known: Logins) -> None:
+    """The poll has its answer first, then the body is refused, and then it is over."""
+    body = b'{"to":{"all":true},"message":{"data":1}}'.ljust(100_000)
+    async with node.peer() as peer:
+        held = request("GET", "/v1/channels/a/messages?after=head&wait=60", token=node.token())
+        refused = request("POST", "/v1/publish", token="nobody", body=body)
+        await peer.write(held + refused[:50_000])
+        await until(lambda: known.asked and not node.hub.hook.asking)
+        await node.publish("a", 1)
+        first, second = await peer.answer(), await peer.answer()
+        assert (first.status, second.status) == (200, 401)
+        assert second.headers["connection"] == "close"
+        assert await peer.is_closed()
+
+
+async def test_bodies_that_wait_are_counted(tmp_path: Path, known: Logins) -> None:
+    known.go = trio.Event()
+    async with serving(tmp_path, known, body_memory=1 << 20) as server, AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(server.peer()) for _ in range(20)]
+        body = {"data": "x" * 60_000}
+        for peer in peers:
+            await peer.write(request("POST", "/v1/channels/news/messages", token=TOKEN, body=body))
+        refused = server.hub.counters.errors
+        await until(lambda: refused["overloaded"] + server.hub.bodies.used // 60_000 == 20)
+        assert 0 < refused["overloaded"] < 20
+        known.go.set()
+        statuses = {(await peer.answer()).status for peer in peers}
+        assert statuses <= {201, 503}
+        assert 201 in statuses
+        await until(lambda: not server.hub.bodies.used)
+    assert len(known.asked) == 1
+
+
+async def test_what_is_known_may_end_while_a_body_waits_its_turn(
+    node: Server, known: Logins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    known.people[TOKEN] = person(expires=now + 60)
+    path = "/v1/channels/news/messages"
+    async with node.peer() as peer:
+        assert (await peer.ask("POST", path, token=TOKEN, body={"data": 1})).status == 201
+        async with node.hub.turns.of("somebody else"):
+            body = {"data": "x" * 5000}
+            await peer.write(request("POST", path, token=TOKEN, body=body))
+            await until(lambda: node.hub.bodies.used)
+            known.people[TOKEN] = person(expires=now + 4000)
+            monkeypatch.setattr("time.time", lambda: now + 100)
+        assert (await peer.answer()).status == 201
+    assert len(known.asked) == 2
     await until(lambda: not node.hub.bodies.used)
 
 

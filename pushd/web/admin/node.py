@@ -43,7 +43,7 @@ async def stats(call: Call) -> Stats:
         tail_bytes=hub.tails.size,
         loop_lag_ms=round(hub.lag_s * 1000, 3),
         calls=hub.calls.under_way,
-        application={each.name: EndpointState(**each.state()) for each in hub.endpoints},
+        application={each.name: EndpointState(**each.state()) for each in hub.applications},
         cluster=Cluster(1, sessions, users),
     )
 
