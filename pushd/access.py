@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pushd.core.names import SESSION_PREFIX, session_id
+from pushd.core.names import PRESENCE_PREFIX, SESSION_PREFIX, namespace_of, session_id
 from pushd.core.permissions import Identity, may_read
 from pushd.errors import Forbidden, TokenExpired
 from pushd.groups import Groups
@@ -23,14 +23,27 @@ class Access:
     standing: Standing = field(default_factory=Standing)
     sessions: dict[str, Session] = field(default_factory=dict)
     groups: Groups = field(default_factory=Groups)
+    presence_namespaces: frozenset[str] = frozenset()
 
     def check_read(self, identity: Identity, channel: str, now: float) -> None:
         """``now``: Unix seconds. Raises TokenExpired, Unauthorized or Forbidden."""
         self.check_valid(identity, now)
         if may_read(identity, channel, self.public_namespaces, self.groups.has):
             return
-        if not (channel.startswith(SESSION_PREFIX) and self._has_session(identity, channel)):
+        if channel.startswith(SESSION_PREFIX):
+            allowed = self._has_session(identity, channel)
+        else:
+            allowed = self._may_see(identity, channel)
+        if not allowed:
             raise Forbidden(f"You may not read channel {channel!r}.")
+
+    def _may_see(self, identity: Identity, channel: str) -> bool:
+        """Who may read a topic may know who follows it, where that is told."""
+        if not channel.startswith(PRESENCE_PREFIX):
+            return False
+        topic = channel[len(PRESENCE_PREFIX) :]
+        told = namespace_of(topic) in self.presence_namespaces
+        return told and may_read(identity, topic, self.public_namespaces, self.groups.has)
 
     def _has_session(self, identity: Identity, channel: str) -> bool:
         session = self.session_of(channel)

@@ -9,6 +9,7 @@ import trio
 
 from pushd.access import Access
 from pushd.allowance import Allowance
+from pushd.announcer import Announcer
 from pushd.audience import Audience
 from pushd.auth import ApiKey, Authenticator, JwtKey
 from pushd.calls import make_calls, make_webhook
@@ -41,6 +42,7 @@ from pushd.publish import Publisher
 from pushd.pull import Pulls
 from pushd.rates import Buckets, Rates
 from pushd.revocations import Standing
+from pushd.rooms import Rooms
 from pushd.sessionchannels import SessionChannels
 from pushd.sessions import Sessions
 from pushd.settings import Settings
@@ -167,13 +169,33 @@ def _make_rates(settings: Settings) -> Rates:
     )
 
 
+def _make_rooms(
+    settings: Settings,
+    log: Log,
+    places: Places,
+    fanout: Fanout,
+    namespaces: Namespaces,
+    wheel: TimingWheel[Expiring],
+    counters: Counters,
+) -> tuple[Announcer, Rooms]:
+    announcer = Announcer(log, fanout, counters)
+    begun = Quota(settings.max_new_channels, 3600.0, "new topics of one user within an hour")
+    grace = settings.presence_grace
+    return announcer, Rooms(announcer, log, places, namespaces, wheel, begun, grace)
+
+
 def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     """``services``: the nursery that owns what outlives a connection."""
     namespaces = make_rules(settings.retention, settings.namespaces)
     counters = Counters()
     standing = Standing()
     standing.revoked = log.revocations
-    access = Access(namespaces.public, standing, groups=log.groups)
+    access = Access(
+        namespaces.public,
+        standing,
+        groups=log.groups,
+        presence_namespaces=namespaces.presence,
+    )
     sources = make_sources(settings)
     hook = make_hook(settings, standing, counters)
     wheel = _make_wheel(settings)
@@ -210,6 +232,9 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     # Before presence: who polls on beside a connection that ends stays online.
     pollers = Pollers(sessions, wheel, happenings, settings.poll_grace)
     presence = Presence(sessions.by_user, wheel, happenings, settings.presence_grace)
+    announcer, rooms = _make_rooms(settings, log, places, fanout, namespaces, wheel, counters)
+    if namespaces.presence:
+        sessions.rooms = rooms
     membership = Membership(log.groups, sessions, fanout, happenings)
     webhook = make_webhook(settings, counters)
     return Hub(
@@ -241,6 +266,8 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         happenings=happenings,
         pollers=pollers,
         presence=presence,
+        announcer=announcer,
+        rooms=rooms,
         membership=membership,
         responses=responses,
         counters=counters,

@@ -12,6 +12,7 @@ import trio
 
 from pushd.access import Access
 from pushd.allowance import Allowance
+from pushd.announcer import Announcer
 from pushd.audience import Audience
 from pushd.auth import Authenticator
 from pushd.calls import Calls
@@ -42,6 +43,7 @@ from pushd.presence import Presence
 from pushd.publish import Publisher
 from pushd.pull import Pulls
 from pushd.rates import Rates
+from pushd.rooms import Rooms
 from pushd.sessionchannels import SessionChannels
 from pushd.sessions import Sessions
 from pushd.settings import Settings
@@ -83,6 +85,8 @@ class Hub:
     happenings: Happenings
     pollers: Pollers
     presence: Presence
+    announcer: Announcer
+    rooms: Rooms
     membership: Membership
     responses: Responses
     counters: Counters

@@ -65,6 +65,7 @@ class Counters:
     connections_accepted: int = _count("Connections accepted.")
     connections_refused: int = _count("Connections refused because a limit was reached.")
     shed: int = _count("Connections and sessions refused because the event loop was late.")
+    presence_told: int = _count("Joins and leaves told in presence channels.")
     heartbeats_missed: int = _count("Sessions closed because their heartbeat stopped.")
     calls: int = _count("Calls of clients that the application was asked to answer.")
     calls_failed: int = _count("Calls that were answered by an error.")

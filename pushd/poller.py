@@ -37,6 +37,8 @@ class Keeper(Protocol):
 
     def forget(self, poller: Poller) -> None: ...
 
+    def follows(self, session: PollSession, channels: tuple[str, ...]) -> None: ...
+
     def unlist(self, poller: Poller, code: int, reason: str) -> None: ...
 
 
@@ -45,15 +47,12 @@ class PollSession(Session):
 
     transport = "poll"
     counted = False  # its held polls are
-    __slots__ = ("poller",)
+    __slots__ = ("following", "poller")
 
     def __init__(self, poller: Poller) -> None:
         super().__init__(poller.identity, poller.device, poller.address)
         self.poller = poller
-
-    @property
-    def following(self) -> tuple[str, ...]:
-        return self.poller.following
+        self.following: tuple[str, ...] = ()
 
     def expire(self) -> None:
         """The poller is what the wheel has."""
@@ -127,11 +126,15 @@ class Poller(Expiring):
 
     def follow(self, asked: Iterable[tuple[str, object]]) -> None:
         """What its newest poll waits for: channels, and what is known of each."""
-        self.following = tuple(
+        names = tuple(
             name
             for name, known in asked
             if not isinstance(known, PushdError) or isinstance(known, Reset)
         )
+        if names != self.following:
+            self.following = names
+            if self.session is not None:
+                self._pollers.follows(self.session, names)
 
     def hold(self, poll: Poll) -> None:
         """``poll`` waits, and is answered when the session is ended."""

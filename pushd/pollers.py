@@ -55,8 +55,9 @@ class Pollers:
         self._live[key] = poller
         self.touch(poller)
         if (session := poller.session) is not None:
-            session.identity, session.address = identity, address
-            session.last_seen = poller.last_seen
+            session.address, session.last_seen = address, poller.last_seen
+            if session.identity is not identity:
+                self._sessions.renew(session, identity)
         elif not (poller.parted or self._is_connected(user, device)):
             self._list(poller)
             self._make_room(user)
@@ -88,6 +89,11 @@ class Pollers:
         session = PollSession(poller)
         self._sessions.open(session)
         poller.session = session
+        self.follows(session, poller.following)
+
+    def follows(self, session: PollSession, channels: tuple[str, ...]) -> None:
+        """What its newest poll waits for."""
+        self._sessions.polls_for(session, channels)
 
     def unlist(self, poller: Poller, code: int, reason: str) -> None:
         """Its session ends, if it has one."""

@@ -92,6 +92,7 @@ async def run_node(
     durable.on_members = hub.membership.changed
     hub.inboxes.learn_all(durable.heads)
     hub.session_channels.clear(durable.heads)
+    await hub.announcer.clear(durable.heads)
     await _start_services(hub, stopper, load or (lambda: settings))
     async with trio.open_nursery() as connections:
         acceptors = _open_doors(hub, connections, listener, admin)
@@ -117,6 +118,7 @@ async def _start_services(hub: Hub, stopper: Stopper, load: Callable[[], Setting
     await services.start(hub.key_sources.run)
     await services.start(hub.hook.run)
     await services.start(hub.enforcer.run)
+    await services.start(hub.announcer.run)
     for endpoint in hub.endpoints:
         await services.start(endpoint.run)
     await services.start(hub.calls.run)

@@ -15,6 +15,7 @@ import structlog
 
 from pushd.access import Access
 from pushd.core.names import check_channel
+from pushd.core.permissions import Identity
 from pushd.core.positions import parse_cursor
 from pushd.core.pulling import UNWRITTEN, Position
 from pushd.core.unread import unread
@@ -26,6 +27,8 @@ from pushd.inboxes import Inboxes
 from pushd.limits import Shares
 from pushd.log import Log, Marks
 from pushd.places import Places
+from pushd.poller import PollSession
+from pushd.rooms import Rooms
 from pushd.session import Session
 
 __all__ = ["Session", "Sessions"]
@@ -63,6 +66,7 @@ class Sessions:
         self._shares = shares
         self._max_channels = max_channels
         self._happenings = happenings or Happenings()
+        self.rooms: Rooms | None = None  # where who follows a channel is told, if anywhere
 
     def open(self, session: Session) -> None:
         """Register. Raises Overloaded beyond the number of sessions that one user may have, and
@@ -79,6 +83,9 @@ class Sessions:
     def close(self, session: Session) -> None:
         """Forget this very session; a newer one of the same user stays. Safe to call twice."""
         self._wheel.disarm(session)
+        if self.rooms is not None:
+            for channel in session.following:
+                self.rooms.unfollowed(session, channel)
         for subscription in session.subscriptions.values():
             self._fanout.unsubscribe(subscription)
         session.subscriptions.clear()
@@ -148,6 +155,8 @@ class Sessions:
                     channel, session.link, session.pending, session.subscription
                 )
                 session.subscriptions[channel] = subscription
+                if self.rooms is not None:
+                    self.rooms.followed(session, channel)
             at = self._places.of(channel)
             if at is not UNWRITTEN:
                 subscription.sent = (at.epoch, at.seq)
@@ -214,6 +223,21 @@ class Sessions:
             except Exception:  # one connection's failure is its own
                 log.exception("a session could not be told", session=session.id)
 
+    def polls_for(self, session: PollSession, channels: tuple[str, ...]) -> None:
+        """It follows these from now on, and no others."""
+        before, session.following = session.following, channels
+        if self.rooms is not None:
+            for channel in set(channels).difference(before):
+                self.rooms.followed(session, channel)
+            for channel in set(before).difference(channels):
+                self.rooms.unfollowed(session, channel)
+
+    def renew(self, session: Session, identity: Identity) -> None:
+        """It has another token of the same user."""
+        known, session.identity = session.identity, identity
+        if self.rooms is not None and identity.attributes != known.attributes:
+            self.rooms.refreshed(session)
+
     def unfollow(self, session: Session, channels: Iterable[str]) -> list[str]:
         """Stop hints; returns the channels that were followed."""
         gone = []
@@ -221,5 +245,7 @@ class Sessions:
             subscription = session.subscriptions.pop(channel, None)
             if subscription is not None:
                 self._fanout.unsubscribe(subscription)
+                if self.rooms is not None:
+                    self.rooms.unfollowed(session, channel)
                 gone.append(channel)
         return gone

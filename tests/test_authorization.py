@@ -120,6 +120,10 @@ ROUTES = [
     Route("GET", "/v1/channels/group:g/messages?after=0", "401 401 403 403 403 200 403 403"),
     Route("GET", "/v1/channels/$control/messages?after=0", "401 401 403 403 403 403 200 403"),
     Route("GET", "/v1/channels/session:x/messages?after=0", "401 401 403 403 403 403 403 403"),
+    Route("GET", "/v1/channels/$presence:news/messages", "401 401 403 200 403 200 200 200"),
+    Route("GET", "/v1/channels/$presence:other/messages", "401 401 403 403 403 403 200 403"),
+    Route("GET", "/v1/channels/news/presence", "401 401 403 200 403 200 403 200"),
+    Route("GET", "/v1/channels/other/presence", "401 401 403 403 403 404 403 403"),
     Route("POST", "/v1/ack", "401 401 403 204 403 204 403 204", CURSORS),
     Route("POST", "/v1/channels/news/read", "401 401 403 204 403 400 403 400", {"cursor": "0"}),
     Route("GET", "/v1/inbox", "401 401 200 200 403 403 403 403"),  # services have none
@@ -173,9 +177,8 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         for scope, key in KEYS.items()
     )
     limited = ApiKeyTable("one", hashlib.sha256(LIMITED.encode()).hexdigest(), SCOPES, ("news",))
-    async with running_server(
-        tmp_path, keys=(*keys, limited), namespaces={"open": Namespace(public=True)}
-    ) as it:
+    namespaces = {"open": Namespace(public=True), "news": Namespace(presence=True)}
+    async with running_server(tmp_path, keys=(*keys, limited), namespaces=namespaces) as it:
         yield it
 
 

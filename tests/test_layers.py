@@ -22,13 +22,13 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"core", "settings", "logs", "metrics", "limits"}) | frozenset({"groups"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
     | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates"})
-    | frozenset({"places"})
+    | frozenset({"places", "answers"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "marking", "auth"})
     | frozenset({"audience", "sessionchannels", "hook", "deliveries"})
     | frozenset({"membership"})
     | frozenset({"enforcer", "handlers", "calls"})
-    | frozenset({"poller", "pollers", "presence"}),
+    | frozenset({"poller", "pollers", "presence", "rooms", "announcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),
     frozenset({"build", "shutdown", "reload", "server"}),

@@ -70,6 +70,9 @@ def rules(settings: Settings, channel: str) -> Rules:
             Rules(ephemeral=True, retention=Retention(60.0, 10, None)),
         ),
         ("[namespaces.all]\nretention_age = 3", "all", Rules(retention=Retention(3.0))),
+        ("[namespaces.room]\npresence = true", "room:1", Rules(presence=True)),
+        ("[namespaces.group]\npresence = true", "group:g", Rules(presence=True)),
+        ("[namespaces.room]\npresence = true", "$presence:room:1", Rules()),
     ],
 )
 def test_the_rules_of_a_channel(tmp_path: Path, toml: str, channel: str, expected: Rules) -> None:
@@ -96,6 +99,9 @@ def test_the_rules_of_a_channel(tmp_path: Path, toml: str, channel: str, expecte
         ("[namespaces.group]\npublic = false", "reserved"),
         ('[namespaces.all]\npublish = "users"', "reserved"),
         ("[namespaces.session]\nretention_age = 5", "reserved"),
+        ("[namespaces.user]\npresence = true", "has no presence"),
+        ("[namespaces.all]\npresence = false", "has no presence"),
+        ('[namespaces.room]\npresence = "yes"', "true or false"),
         ('[namespaces."$x"]\nretention_age = 5', "reserved"),
         ("retention_age = 0", "out of range"),
     ],
@@ -110,14 +116,14 @@ def test_the_namespaces_are_shown_as_they_were_written(tmp_path: Path) -> None:
     toml = (
         '[namespaces.a]\npublic = true\npublish = "users"\nretention_age = "none"\n'
         'retention_bytes = "1KiB"\npulls_per_second = 5\n'
-        "[namespaces.b]\nephemeral = true\n[namespaces.c]\n"
+        "[namespaces.b]\nephemeral = true\npresence = true\n[namespaces.c]\n"
     )
     loaded = read(tmp_path, toml)
     kind = by_name()["namespaces"].kind
     value = loaded.settings.namespaces
     assert kind.show(value) == (
         "a (public, publish users, retention_age none, retention_bytes 1KiB,"
-        " pulls_per_second 5), b (ephemeral), c"
+        " pulls_per_second 5), b (ephemeral, presence), c"
     )
     assert kind.plain(value) == {
         "a": {
@@ -127,6 +133,12 @@ def test_the_namespaces_are_shown_as_they_were_written(tmp_path: Path) -> None:
             "retention_bytes": 1024,
             "pulls_per_second": 5,
         },
-        "b": {"public": False, "ephemeral": True},
+        "b": {"public": False, "ephemeral": True, "presence": True},
         "c": {"public": False},
     }
+
+
+def test_presence_channels_are_kept_as_long_as_who_follows_them_may_be_away() -> None:
+    rules = make_rules(Retention(None, None, None), {})
+    assert rules.retention("$presence:room:1") == Retention(60.0)
+    assert rules.presence == frozenset()

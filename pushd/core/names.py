@@ -19,6 +19,7 @@ MAX_USER_BYTES: Final = 200
 MAX_DEVICE_BYTES: Final = 128
 
 SESSION_PREFIX: Final = "session:"
+PRESENCE_PREFIX: Final = "$presence:"
 
 # '/' splits paths, ',' splits lists, '*' ends patterns, '?' begins query strings.
 FORBIDDEN: Final = frozenset("/,*?")
@@ -100,6 +101,12 @@ def kind_of(channel: str) -> Kind:
 def session_id(channel: str) -> str:
     """Of a channel that ``kind_of`` says is a session's: which session."""
     return channel[len(SESSION_PREFIX) :]
+
+
+def presence_of(topic: str) -> str | None:
+    """The channel that tells who follows ``topic``; None: its name would be too long."""
+    channel = PRESENCE_PREFIX + topic
+    return channel if len(channel.encode()) <= MAX_CHANNEL_BYTES else None
 
 
 def inbox_owner(channel: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-from pushd.core.names import SESSION_PREFIX
+from pushd.core.names import PRESENCE_PREFIX, SESSION_PREFIX
 
 PublishRule = Literal["granted", "users", "services"]
 PUBLISH_RULES: Final[tuple[PublishRule, ...]] = ("granted", "users", "services")
@@ -27,12 +27,15 @@ class Retention(NamedTuple):
 
 # A session that lives pulls within half a minute; what it has had is of no use to others.
 SESSION_RETENTION: Final = Retention(age_s=600.0, messages=1_000)
+# Whoever has missed more of who came and went asks who is there.
+PRESENCE_RETENTION: Final = Retention(age_s=EPHEMERAL_AGE_S)
 
 
 class Rules(NamedTuple):
     """One namespace. ``pulls_per_second``: what spreading a hint aims at; None: the node's.
 
     ``publish`` is about users: as their tokens grant, each of them, or none (services only).
+    ``presence``: who follows a channel is told in one of its own.
     """
 
     public: bool = False
@@ -40,6 +43,7 @@ class Rules(NamedTuple):
     publish: PublishRule = "granted"
     retention: Retention = Retention()
     pulls_per_second: int | None = None
+    presence: bool = False
 
 
 class Namespaces:
@@ -59,12 +63,19 @@ class Namespaces:
         """How much of the channel is kept."""
         if channel.startswith(SESSION_PREFIX):
             return SESSION_RETENTION
+        if channel.startswith(PRESENCE_PREFIX):
+            return PRESENCE_RETENTION
         return self.of(channel).retention
 
     @property
     def public(self) -> frozenset[str]:
         """The names of those that every user may read."""
         return frozenset(name for name, rules in self._rules.items() if rules.public)
+
+    @property
+    def presence(self) -> frozenset[str]:
+        """The names of those whose channels tell who follows them."""
+        return frozenset(name for name, rules in self._rules.items() if rules.presence)
 
 
 NO_RULES: Final = Namespaces(Rules(), {})

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pushd.core.jsoncheck import MAX_DEPTH, check_json
 from pushd.core.names import (
     MAX_CHANNEL_BYTES,
     Kind,
@@ -136,10 +137,14 @@ def check_pattern(pattern: str) -> str:
 
 
 def check_attributes(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return them if they are small: presence repeats them to everybody. Raises BadRequest."""
-    size = len(msgspec.json.encode(attributes))
-    if size > MAX_ATTRIBUTES_BYTES:
-        raise BadRequest(f"Attributes may have {MAX_ATTRIBUTES_BYTES} bytes; these have {size}.")
+    """Return them if they are small, and JSON that every client reads: presence repeats them to
+    everybody. Raises BadRequest."""
+    if attributes:
+        told = msgspec.json.encode(attributes)
+        if (size := len(told)) > MAX_ATTRIBUTES_BYTES:
+            most = MAX_ATTRIBUTES_BYTES
+            raise BadRequest(f"Attributes may have {most} bytes; these have {size}.")
+        check_json(told, MAX_DEPTH - 1)
     return attributes
 
 

@@ -25,6 +25,7 @@ from pushd.front.inbox import get_inbox
 from pushd.front.marks import read
 from pushd.front.multipull import ack, multi_pull
 from pushd.front.origins import answer_preflight
+from pushd.front.presence import get_presence
 from pushd.front.publishes import content_type, publish_many, publish_one
 from pushd.front.pulls import SinglePull, parse_ask
 from pushd.front.query import decode_part, parse_query
@@ -38,9 +39,15 @@ Asked = tuple[Callable[[HttpConnection, Identity, str, Any], "SinglePull | Histo
 
 _CHANNELS = b"/v1/channels/"
 _MESSAGES = b"/messages"
-_READ = b"/read"
 _GROUPS = b"/v1/groups/"
 _MEMBERS = b"/members"
+# What one channel has beside pulls, and by which method.
+_PARTS: dict[bytes, tuple[bytes, Callable[[HttpConnection, Request, str], None]]] = {
+    b"messages": (b"POST", publish_one),
+    b"read": (b"POST", read),
+    b"presence": (b"GET", get_presence),
+}
+_ENDS = tuple(b"/" + part for part in _PARTS)
 _WITHOUT_PREFLIGHT = frozenset({b"/healthz", b"/readyz"})
 MAX_KEPT_TARGET = 512  # bytes of a pull's target that is remembered with what it means
 
@@ -117,7 +124,7 @@ class Routes:
                     kind(connection, identity, name, ask).start()
                     return
             part = request.path[len(self._channels) :]
-            if part.endswith((_MESSAGES, _READ)):
+            if part.endswith(_ENDS):
                 self._channel(connection, request, part)
                 return
         self._elsewhere(connection, request)
@@ -161,10 +168,10 @@ class Routes:
         return SinglePull, name, parse_ask(given, most, self._hub.settings.max_wait)
 
     def _channel(self, connection: HttpConnection, request: Request, part: bytes) -> None:
-        """What one channel has beside pulls: publishes, read marks."""
+        """What one channel has beside pulls: publishes, read marks, who is there."""
         name, _, what = part.rpartition(b"/")
-        if request.method == b"POST":
-            serve = publish_one if what == b"messages" else read
+        method, serve = _PARTS[what]
+        if request.method == method:
             if len(request.body) > HEAVY:
                 serve_in_turn(serve, connection, request, _channel_name(name))
             else:
@@ -174,7 +181,7 @@ class Routes:
         elif what == b"messages":
             raise _not_allowed(b"GET", b"POST", b"OPTIONS")
         else:
-            raise _not_allowed(b"POST", b"OPTIONS")
+            raise _not_allowed(method, b"OPTIONS")
 
 
 def _is_client_file(path: bytes) -> bool:

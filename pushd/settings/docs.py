@@ -71,7 +71,12 @@ pulls_per_second = 500                # in place of jitter_pulls_per_second
 [namespaces.typing]
 ephemeral = true
 
-# user, group and all are reserved: only retention_… and pulls_per_second can be set.
+# Who follows a channel of it is told in $presence:CHANNEL: docs/guide/presence.md.
+[namespaces.room]
+presence = true
+
+# user, group and all are reserved: only retention_… and pulls_per_second can be set; for group
+# also presence.
 [namespaces.user]
 retention_age = "365d"                # inboxes; 90d unless this or retention_age says more
 ```

@@ -24,6 +24,8 @@ from pushd.settings.tables import TableReader
 # Who reads and publishes there is fixed, not how long it is kept.
 RESERVED: Final = ("user", "group", "all")
 WITHOUT_RULES: Final = ("session",)
+# Everybody follows these two, or one: there is nobody to tell.
+WITHOUT_PRESENCE: Final = ("user", "all")
 
 RETENTION_AGE: Final = OrNone(Duration(0.1, 36_500 * DAY))
 RETENTION_MESSAGES: Final = OrNone(Count(1, 10**12))
@@ -37,7 +39,7 @@ _BOUNDS: Final[Mapping[str, tuple[str, Kind[Any]]]] = {
     "retention_bytes": ("bytes", RETENTION_BYTES),
 }
 _OPEN: Final = ("public", "ephemeral", "publish")
-_NAMES: Final = (*_OPEN, *_BOUNDS, "pulls_per_second")
+_NAMES: Final = (*_OPEN, *_BOUNDS, "pulls_per_second", "presence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Namespace:
     publish: PublishRule = "granted"
     retention: Mapping[str, Any] = field(default_factory=dict)
     pulls_per_second: int | None = None
+    presence: bool = False
 
 
 def make_rules(default: Retention, tables: Mapping[str, Namespace]) -> Namespaces:
@@ -66,6 +69,7 @@ def make_rules(default: Retention, tables: Mapping[str, Namespace]) -> Namespace
             table.publish,
             base._replace(**table.retention),
             table.pulls_per_second,
+            table.presence,
         )
     return Namespaces(Rules(retention=default), rules)
 
@@ -78,6 +82,8 @@ def _read(name: str, table: object, base: Path) -> tuple[Namespace, list[str]]:
         read.wrong("is reserved: its rules are fixed")
     elif name in RESERVED and any(read.given(each) is not None for each in _OPEN):
         read.wrong("is reserved: it may set retention_… and pulls_per_second only")
+    elif name in WITHOUT_PRESENCE and read.given("presence") is not None:
+        read.wrong("is reserved: it has no presence; a group may")
     publish = read.text("publish") or "granted"
     if publish not in PUBLISH_RULES:
         read.wrong(f"publish must be one of {', '.join(PUBLISH_RULES)}")
@@ -92,7 +98,8 @@ def _read(name: str, table: object, base: Path) -> tuple[Namespace, list[str]]:
     if read.given("pulls_per_second") is not None:
         pulls = _value(read, "pulls_per_second", PULLS, base)
     rule: PublishRule = publish if publish in PUBLISH_RULES else "granted"
-    return Namespace(read.flag("public"), ephemeral, rule, retention, pulls), read.problems
+    public, presence = read.flag("public"), read.flag("presence")
+    return Namespace(public, ephemeral, rule, retention, pulls, presence), read.problems
 
 
 def _value(read: TableReader, name: str, kind: Kind[Any], base: Path) -> Any:
@@ -138,6 +145,8 @@ def _members(table: Namespace) -> list[tuple[str, object]]:
             members.append((setting, kind.plain(table.retention[bound])))
     if table.pulls_per_second is not None:
         members.append(("pulls_per_second", table.pulls_per_second))
+    if table.presence:
+        members.append(("presence", True))
     return members
 
 
@@ -151,6 +160,8 @@ def _shown(item: tuple[str, Namespace]) -> str:
             words.append(f"{setting} {kind.show(table.retention[bound])}")
     if table.pulls_per_second is not None:
         words.append(f"pulls_per_second {table.pulls_per_second}")
+    if table.presence:
+        words.append("presence")
     return f"{name} ({', '.join(words)})" if words else name
 
 

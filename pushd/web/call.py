@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -12,7 +11,7 @@ from quart import request
 
 from pushd.core.names import Kind, kind_of
 from pushd.core.permissions import ADMIN, Identity, matches
-from pushd.errors import BadRequest, Forbidden, PushdError
+from pushd.errors import BadRequest, Forbidden
 from pushd.front.bodies import decode_body
 from pushd.front.caller import bearer
 from pushd.front.origins import check_ambient
@@ -139,23 +138,6 @@ def _query_args(operation: Operation) -> dict[str, Any]:
         else:
             args[name] = param.default
     return args
-
-
-async def answer_of(start: Callable[[Callable[[T | PushdError], None]], None]) -> T:
-    """Wait for what the log tells a callback: it always does, with a value or an error."""
-    told = trio.Event()
-    results: list[T | PushdError] = []
-
-    def done(result: T | PushdError) -> None:
-        results.append(result)
-        told.set()
-
-    start(done)
-    await told.wait()
-    result = results[0]
-    if isinstance(result, PushdError):
-        raise result
-    return result
 
 
 def page(names: list[str], limit: int) -> tuple[list[str], str | None]:

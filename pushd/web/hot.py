@@ -5,6 +5,8 @@ A test holds that both name the same routes, and that real answers have these fo
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from pushd.core.frames import Message
@@ -144,6 +146,25 @@ class Inbox(msgspec.Struct):
     unread: int | None
 
 
+class Follower(msgspec.Struct):
+    """A user who follows the channel, and what the application says of the user to others."""
+
+    user: str
+    attributes: dict[str, Any]
+
+
+class Followers(msgspec.Struct):
+    """``cursor``: follow ``presence`` from there, and no join or leave is missed. Of several pages
+    that of the first one. ``count``: of all."""
+
+    channel: str
+    presence: str
+    cursor: str
+    count: int
+    items: list[Follower]
+    next: str | None
+
+
 class Health(msgspec.Struct):
     status: str
     node: str = ""
@@ -155,6 +176,7 @@ _AFTER = query(
 _WAIT = query("wait", _NUMBER, "Seconds to wait for something newer.", example="25")
 _LIMIT = query("limit", whole(1, 1000, DEFAULT_LIMIT), "Messages of one answer.")
 _OWN = query("limit", whole(1, MAX_LIMIT, DEFAULT_LIMIT), "Channels of one page.")
+_FOLLOWERS = query("limit", whole(1, MAX_LIMIT, DEFAULT_LIMIT), "Users of one page.")
 _NEXT = query("next", text(MAX_NEXT, 0), "The next of the page before.")
 _ATLEAST = query("atleast", whole(0, MAX_SEQ), "The seq of the hint that caused the pull.")
 _BEFORE = query("before", whole(1, MAX_SEQ), "History: the messages before this seq.")
@@ -255,6 +277,21 @@ OPERATIONS = (
         body=Body(ReadBody, '{"cursor":"0"}'),
         answers=(Answer(204, "It is recorded, and the user's other devices are told."),),
         refusals=(410,),
+        hot=True,
+    ),
+    Operation(
+        name="presence",
+        method="GET",
+        path="/v1/channels/{channel}/presence",
+        tag="Publish and pull",
+        summary="Who follows a channel",
+        help="For whoever may read it, where its namespace has presence = true. Load all pages, "
+        "then follow the channel that presence names from the cursor of the first page.",
+        who="anyone",
+        scopes=(READ,),
+        params=(CHANNEL, _FOLLOWERS, _NEXT),
+        answers=(Answer(200, "A page of users by name.", Followers),),
+        refusals=(404,),
         hot=True,
     ),
     Operation(

@@ -28,6 +28,7 @@ def _of_clients(hub: Hub) -> tuple[Gauge, ...]:
             "transport",
         ),
         Gauge("pushd_users_online", "Users who are online.", lambda: len(hub.presence)),
+        Gauge("pushd_presence_members", "Users in topics with presence.", lambda: len(hub.rooms)),
         Gauge("pushd_connections", "Open connections.", lambda: hub.connections),
         Gauge("pushd_held_polls", "Pulls that wait.", lambda: len(hub.pulls.held)),
         Gauge("pushd_topics", "Channels that somebody follows.", lambda: len(hub.fanout.topics)),

@@ -219,7 +219,7 @@ class FrameHandlers:
         hub = session.hub
         if identity.user != session.user or (identity.device or session.device) != session.device:
             raise Forbidden("A session is refreshed with a token of the same user and device.")
-        session.identity = identity
+        hub.sessions.renew(session, identity)
         session.rearm()
         kept, _ = hub.sessions.allowed(session, session.subscriptions)
         gone = hub.sessions.unfollow(session, set(session.subscriptions) - set(kept))

@@ -7,12 +7,13 @@ from functools import partial
 
 import trio
 
+from pushd.answers import answer_of
 from pushd.core.permissions import ADMIN, READ
 from pushd.core.positions import Cursor
 from pushd.errors import NotFound
 from pushd.hub import Hub
 from pushd.log import Head, Slowest
-from pushd.web.call import Call, answer_of, page, searching
+from pushd.web.call import Call, page, searching
 from pushd.web.operation import Answer, Body, Operation
 from pushd.web.params import CHANNEL, LIMIT, NEXT, OF_SEQ, PREFIX, SEQ
 from pushd.web.shapes import (

@@ -9,12 +9,13 @@ from typing import Final
 
 import trio
 
+from pushd.answers import answer_of
 from pushd.core.names import check_user
 from pushd.errors import BadRequest, NotFound, TooLarge
 from pushd.groups import GROUP
 from pushd.log import Membership
 from pushd.web.admin.sessions import kick
-from pushd.web.call import Call, answer_of, page, searching
+from pushd.web.call import Call, page, searching
 from pushd.web.groupshapes import (
     Group,
     GroupItem,

@@ -7,11 +7,12 @@ import time
 from functools import partial
 from typing import Final
 
+from pushd.answers import answer_of
 from pushd.core.names import check_user
 from pushd.core.permissions import ADMIN
 from pushd.errors import BadRequest
 from pushd.revocations import JTI, USER
-from pushd.web.call import Call, answer_of, page
+from pushd.web.call import Call, page
 from pushd.web.operation import Answer, Body, Operation
 from pushd.web.params import LIMIT, NEXT, REVOKED_JTI, REVOKED_USER
 from pushd.web.shapes import RevocationBody, RevocationItem, RevocationPage

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import trio
 
+from pushd.answers import answer_of
 from pushd.core.names import inbox_owner
 from pushd.core.permissions import ADMIN, READ
 from pushd.core.positions import Cursor
 from pushd.core.pulling import Position
 from pushd.log import Head, Marks, UserMarks
 from pushd.web.admin.sessions import KICKED, session_item, wall_ms
-from pushd.web.call import Call, answer_of, page, searching
+from pushd.web.call import Call, page, searching
 from pushd.web.operation import Answer, Operation
 from pushd.web.params import LIMIT, NEXT, ONLINE, USER
 from pushd.web.shapes import DeviceState, Erased, User, UserChannel, UserItem, UserPage
