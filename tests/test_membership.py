@@ -178,6 +178,19 @@ async def test_a_held_pull_of_all_that_is_mine_is_answered_by_joining(server: Se
     assert not server.hub.fanout.topics
 
 
+async def test_a_poll_beside_a_session_of_the_same_device_is_answered_as_well(
+    server: Server,
+) -> None:
+    token = server.token("alice", device="phone")
+    async with server.socket(token=token) as socket, server.peer() as peer:
+        await socket.expect("hello")
+        await peer.write(request("POST", "/v1/pull", token=token, body=mine()))
+        await until(lambda: server.hub.pulls.held)
+        await join(server, "team", "alice")
+        assert TEAM in (await peer.answer()).json["channels"]
+        await socket.expect("subscribed")
+
+
 @pytest.mark.parametrize("device", [None, "phone"])
 async def test_the_first_contact_is_where_the_user_has_joined(
     server: Server, device: str | None
