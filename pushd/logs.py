@@ -21,6 +21,10 @@ _JWT = re.compile(r"(?:eyJ|eyA|ewo|ew0)[\w-]{4,}(?:\.[\w-]*){1,4}")
 _BEARER = re.compile(r"(?i)(bearer)(?:\s+|\.|%20|\+)[^\s\"',;]+")
 # Query strings, forms and settings (x_token=, API_KEY=), also percent-encoded once.
 _NAMED = re.compile(r"(?i)(token|secret|password|api_?key)(=|%3D)[^\s&\"'#;]+")
+# What Python or JSON shows of an object with such a member: {'token': '…'}, {"token":"…"}.
+_MEMBER = re.compile(
+    r"""(?i)(token|secret|password|api_?key|authorization|cookie)(['"]\s*:\s*b?)(['"]).*?\3"""
+)
 _SECRET_NAMES = frozenset(
     {"authorization", "token", "secret", "password", "api_key", "jwt_secret", "credential"}
     | {"webhook_secret"}
@@ -34,6 +38,7 @@ def redact_text(text: str) -> str:
     """``text`` without whatever looks like a JWT, a bearer credential or a ``token=`` value."""
     text = _BEARER.sub(rf"\1 {REDACTED}", text)
     text = _NAMED.sub(rf"\1\2{REDACTED}", text)
+    text = _MEMBER.sub(rf"\1\2\3{REDACTED}\3", text)
     return _JWT.sub(REDACTED, text)
 
 

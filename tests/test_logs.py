@@ -38,6 +38,9 @@ def written(form: str = "json", level: str = "info") -> tuple[Any, io.StringIO]:
         (f"/v1/events?channels=a&access_token={KEY}", "channels=a&access_token=[redacted]"),
         (f"next=%2Fv1%2Fws%3Ftoken%3D{KEY}", "token%3D[redacted]"),
         (f"PUSHD_API_KEY={KEY}", "PUSHD_API_KEY=[redacted]"),
+        (f"what is {{'token': '{KEY}', 'a': 1}}?", "what is {'token': '[redacted]', 'a': 1}?"),
+        (f'{{"Cookie":"sid={KEY}","a":1}}', '{"Cookie":"[redacted]","a":1}'),
+        (f"{{'authorization': {KEY.encode()!r}}}", "{'authorization': b'[redacted]'}"),
         (f"cut off: {JWT[:30]}", "cut off: [redacted]"),
     ],
 )
@@ -48,7 +51,9 @@ def test_credentials_are_cut_out_of_text(text: str, left: str) -> None:
     assert JWT[:30] not in clean
 
 
-@pytest.mark.parametrize("text", ["0mhx3f9ab.41", "user:alice", "tokens: 3", "eyes.example.com"])
+@pytest.mark.parametrize(
+    "text", ["0mhx3f9ab.41", "user:alice", "tokens: 3", "{'tokens': 3}", "eyes.example.com"]
+)
 def test_other_text_stays(text: str) -> None:
     assert logs.redact_text(text) == text
 
