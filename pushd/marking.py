@@ -78,7 +78,7 @@ class Marking:
             raise BadRequest("Read marks belong to users; a service has none.")
         if not cursor.seq:
             return
-        self._log.record_read(user, channel, cursor)
+        self._record(user, channel, cursor)
 
         def recorded(marks: dict[str, Marks] | PushdError) -> None:
             if isinstance(marks, PushdError) or marks[channel].read != cursor:
@@ -101,10 +101,15 @@ class Marking:
         for channel, epoch, seq, _, _, duplicate in stored:
             if self._marks_own(identity, channel):
                 cursor = Cursor(epoch, seq)
-                self._log.record_read(user, channel, cursor)
+                self._record(user, channel, cursor)
                 # It was the newest of all when it was committed, unless that is long ago.
                 if not duplicate:
                     self._tell(user, channel, cursor, device, teller)
+
+    def _record(self, user: str, channel: str, cursor: Cursor) -> None:
+        if channel == "all":
+            self._log.record_seen(user)  # else older messages were unread until the first session
+        self._log.record_read(user, channel, cursor)
 
     def _marks_own(self, identity: Identity, channel: str) -> bool:
         kind = kind_of(channel)
