@@ -181,7 +181,8 @@ class Sessions:
 
     def unread(self, user: str, channel: str, at: Position, marks: Marks) -> int | None:
         """How many messages of it the user has not read; see ``core.unread``."""
-        return unread(channel, at, marks.read, marks.since)
+        since = marks.since or self.groups.since(channel, user)
+        return unread(channel, at, marks.read, since)
 
     def _compared(self, channel: str, cursor: str, at: Position) -> dict[str, Any]:
         """What a head says beside of a cursor that is not good."""

@@ -12,17 +12,17 @@ def unread(
 ) -> int | None:
     """Retained messages after the read mark. None: not counted, as nothing was ever marked there.
 
-    ``since``: where counting began. Inboxes count from their start; ``all`` and groups not before
-    the user was first seen, or joined (None: not yet); topics from the first read mark on. A mark
-    of an earlier life of the channel is before all of this one.
+    ``since``: where counting began. Inboxes count from their start; ``all`` not before the user was
+    first seen (None: not yet), groups from joining (None: is no member), topics from the first read
+    mark on. A mark of an earlier life of the channel is before all of this one.
     """
     kind = kind_of(channel)
     if kind is Kind.USER:
         pass
-    elif kind is Kind.ALL or kind is Kind.GROUP:
+    elif kind is Kind.ALL:
         if read is None and since is None:
             return 0
-    elif read is None:
+    elif (since if kind is Kind.GROUP else read) is None:
         return None
     return at.seq - max(_in_life(read, at), _in_life(since, at), at.first - 1)
 

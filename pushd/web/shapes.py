@@ -124,7 +124,7 @@ class DeviceState(msgspec.Struct):
 
 
 class UserChannel(msgspec.Struct):
-    """``unread`` null: nothing of it was ever marked as read, and it is not the user's own."""
+    """``unread`` null: it is not the user's own, and nothing of it was ever marked as read."""
 
     channel: str
     epoch: str

@@ -32,19 +32,21 @@ INBOX, NAMED, ALL, GROUP, TOPIC = "user:alice", "user:alice:orders", "all", "gro
         (INBOX, UNWRITTEN, Cursor(OLD, 7), None, 0),
         # A log that was put back by hand: never less than none.
         (INBOX, FULL, Cursor(NOW, 12), None, 0),
+        (GROUP, FULL, None, None, None),
+        (GROUP, FULL, Cursor(NOW, 7), None, None),
+        (ALL, FULL, None, None, 0),
+        (ALL, FULL, Cursor(NOW, 7), None, 2),
         # What everybody reads: from the first sight, or from joining.
         *[
             row
             for channel in (ALL, GROUP)
             for row in [
-                (channel, FULL, None, None, 0),
                 (channel, FULL, None, Cursor(NOW, 6), 3),
                 (channel, TRIMMED, None, Cursor(NOW, 2), 5),
                 (channel, FULL, None, START, 9),
                 (channel, FULL, None, Cursor(OLD, 6), 9),
                 (channel, FULL, Cursor(NOW, 7), Cursor(NOW, 6), 2),
                 (channel, FULL, Cursor(OLD, 7), Cursor(NOW, 6), 3),
-                (channel, FULL, Cursor(NOW, 7), None, 2),
                 (channel, UNWRITTEN, None, START, 0),
             ]
         ],

@@ -1,5 +1,5 @@
 """Unread against a model that knows each message by itself: whatever is published, read, trimmed,
-deleted, erased, restarted or restored, by users who come when they like."""
+deleted, erased, restarted or restored, by users who come, join and leave when they like."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from pushd.log.tools.restore import adopt
 from tests.support.app import KEY, Server, running_server
+from tests.support.groups import join, leave
 
 USERS = ["alice", "bob"]
-CHANNELS = ["all", "user:alice", "user:bob", "news"]
+CHANNELS = ["all", "user:alice", "user:bob", "group:team", "news"]
 USER, CHANNEL = st.sampled_from(USERS), st.sampled_from(CHANNELS)
 PUBLISH = st.tuples(st.just("publish"), CHANNEL, st.sampled_from([None, *USERS]), st.integers(1, 3))
 STEPS = st.lists(
@@ -24,6 +25,8 @@ STEPS = st.lists(
         PUBLISH,
         PUBLISH,
         st.tuples(st.just("come"), USER, st.sampled_from(["session", "inbox", "poll"])),
+        st.tuples(st.just("join"), USER),
+        st.tuples(st.just("leave"), USER),
         st.tuples(st.just("read"), USER, CHANNEL, st.integers(1, 6)),
         st.tuples(st.just("trim"), CHANNEL, st.integers(1, 7)),
         st.tuples(st.just("delete"), CHANNEL),
@@ -38,7 +41,7 @@ STEPS = st.lists(
 @dataclass
 class Model:
     """``kept``: the seqs of each channel's life. ``unread``: those of them, by user and channel.
-    ``counts``: for whom ``all``, and who marked ``news``, so that it counts there."""
+    ``counts``: who was seen, for ``all``; who marked ``news``; who is a member of the group."""
 
     kept: dict[str, list[int]] = field(default_factory=dict)
     head: dict[str, int] = field(default_factory=dict)
@@ -49,10 +52,14 @@ class Model:
         seq = self.head[channel] = self.head.get(channel, 0) + 1
         self.kept.setdefault(channel, []).append(seq)
         for user in USERS:
-            if channel != "all" or (user, "all") in self.counts:
+            if channel not in ("all", "group:team") or (user, channel) in self.counts:
                 self.unread.setdefault((user, channel), set()).add(seq)
-        if by is not None and channel in ("all", f"user:{by}", "news"):
+        if by is not None and self.may_read(by, channel):
             self.read(by, channel, seq)
+
+    def may_read(self, user: str, channel: str) -> bool:
+        own = ("all", f"user:{user}", "news")
+        return channel in own or (channel == "group:team" and (user, channel) in self.counts)
 
     def read(self, user: str, channel: str, upto: int) -> None:
         self.come(user) if channel == "all" else self.counts.add((user, channel))
@@ -61,6 +68,13 @@ class Model:
 
     def come(self, user: str) -> None:
         self.counts.add((user, "all"))
+
+    def join(self, user: str) -> None:
+        self.counts.add((user, "group:team"))
+
+    def leave(self, user: str) -> None:
+        self.counts.discard((user, "group:team"))
+        self.unread.pop((user, "group:team"), None)
 
     def trim(self, channel: str, before: int) -> None:
         self.kept[channel] = [seq for seq in self.kept[channel] if seq >= before]
@@ -75,16 +89,18 @@ class Model:
         self.delete(f"user:{user}")
         self.counts -= {(user, channel) for channel in CHANNELS}
         self.unread.pop((user, "all"), None)
+        self.unread.pop((user, "group:team"), None)
         self.unread[user, "news"] = set(self.kept.get("news", []))
 
     def count(self, user: str, channel: str) -> int | None:
-        if channel == "news" and (user, "news") not in self.counts:
+        if channel in ("news", "group:team") and (user, channel) not in self.counts:
             return None
         left = self.unread.get((user, channel), set())
         return len(left.intersection(self.kept.get(channel, [])))
 
     def of(self, user: str) -> dict[str, int | None]:
-        return {name: self.count(user, name) for name in ("all", f"user:{user}", "news")}
+        """Of what ``hello`` has, when ``news`` is asked for."""
+        return {name: self.count(user, name) for name in CHANNELS if self.may_read(user, name)}
 
 
 class World:
@@ -113,7 +129,7 @@ class World:
         return False
 
     def token(self, user: str) -> str:
-        grants = {"subscribe": ["news"], "publish": ["news", "all", "user:*"]}
+        grants = {"subscribe": ["news"], "publish": ["news", "all", "user:*", "group:*"]}
         return self.server.token(user, device="d", **grants)
 
     async def publish(self, channel: str, by: str | None, count: int) -> None:
@@ -149,11 +165,19 @@ class World:
         path = f"/v1/channels/{channel}/read"
         body = {"cursor": f"{epoch}.{upto}"}
         answer = await self.server.ask("POST", path, token=self.token(user), body=body)
-        may = channel in ("all", f"user:{user}", "news")
+        may = self.model.may_read(user, channel)
         there = head is not None and head.first - 1 <= upto <= head.seq
         assert answer.status == (403 if not may else 204 if there else 410)
         if answer.status == 204:
             self.model.read(user, channel, upto)
+
+    async def join(self, user: str) -> None:
+        await join(self.server, "team", user)
+        self.model.join(user)
+
+    async def leave(self, user: str) -> None:
+        await leave(self.server, "team", user)
+        self.model.leave(user)
 
     async def trim(self, channel: str, before: int) -> None:
         path = f"/v1/channels/{channel}/trim"
@@ -175,7 +199,8 @@ class World:
             answer = await self.server.ask("GET", f"/v1/users/{user}", token=KEY)
             told = {each["channel"]: each["unread"] for each in answer.json["channels"]}
             expected = self.model.of(user)
-            for channel, count in expected.items():
+            for channel in CHANNELS:
+                count = expected.get(channel)
                 if channel in told:
                     assert told[channel] == count, (user, expected)
                 else:  # it has no messages, or no marks
