@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from pushd.log.tools.restore import adopt
@@ -95,6 +95,8 @@ class Model:
     def count(self, user: str, channel: str) -> int | None:
         if channel in ("news", "group:team") and (user, channel) not in self.counts:
             return None
+        if channel == "news" and channel not in self.head:
+            return None  # what was marked in a life shows again in the next one
         left = self.unread.get((user, channel), set())
         return len(left.intersection(self.kept.get(channel, [])))
 
@@ -207,7 +209,7 @@ class World:
                     assert not count, (user, expected)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(STEPS)
 def test_unread_is_what_a_count_of_the_messages_says(steps: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as directory:
