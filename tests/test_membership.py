@@ -14,7 +14,7 @@ from tests.log.support import answer
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.events import listening
 from tests.support.groups import change, join, leave
-from tests.support.http import request
+from tests.support.http import patience, request
 
 TEAM = "group:team"
 MESSAGES = f"/v1/channels/{TEAM}/messages"
@@ -218,6 +218,55 @@ async def test_the_first_contact_is_where_the_user_has_joined(
     assert found["epoch"] > before[0]["epoch"]
 
 
+READS = {
+    "a pull": lambda token: request("GET", f"{MESSAGES}?after=0", token=token),
+    "history": lambda token: request("GET", f"{MESSAGES}?last=5", token=token),
+    "of several": lambda token: request(
+        "POST", "/v1/pull", token=token, body={"cursors": {TEAM: "0", "news": "0"}}
+    ),
+}
+
+
+@pytest.mark.parametrize("asked", READS)
+async def test_who_leaves_while_the_disk_is_read_is_given_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    async with running_server(tmp_path) as server:
+        await join(server, "team", "alice")
+        await server.publish(TEAM, "secret")
+        await server.publish("news", "for all")
+    async with running_server(tmp_path) as server:  # nothing is in memory any more
+        waiting: list[Any] = []
+        reading = trio.Event()
+        for name in ("read_messages", "read_back"):
+            read = getattr(type(server.hub.log), name)
+
+            def held_up(log: Any, *given: Any, read: Any = read) -> None:
+                def done(messages: Any) -> None:
+                    waiting.append(lambda: given[-1](messages))
+                    reading.set()
+
+                read(log, *given[:-1], done)
+
+            monkeypatch.setattr(type(server.hub.log), name, held_up)
+        async with server.peer() as peer:
+            await peer.write(READS[asked](server.token("alice")))
+            with patience():
+                await reading.wait()
+            await leave(server, "team", "alice")
+            monkeypatch.undo()
+            for go_on in waiting:
+                go_on()
+            answered = await peer.answer()
+        assert b"secret" not in answered.body
+        if asked == "of several":
+            channels = answered.json["channels"]
+            assert channels[TEAM]["error"]["code"] == "forbidden"
+            assert [message["data"] for message in channels["news"]["messages"]] == ["for all"]
+        else:
+            assert answered.code == "forbidden"
+
+
 async def test_what_is_unread_counts_from_joining(server: Server) -> None:
     await server.publish(TEAM, 1)
     await join(server, "team", "alice")
@@ -316,11 +365,8 @@ async def test_more_groups_than_a_session_follows(tmp_path: Path) -> None:
         assert len(polled.json["channels"]) == 2 + 12
 
 
-async def test_whoever_opens_a_session_meanwhile_follows_what_is_true_in_the_end(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Marks are loaded between the request and hello; members change just then."""
-    await join(server, "old", "alice")
+def slow_marks(server: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[trio.Event, trio.Event]:
+    """Set when marks are asked for; to be set for them to come."""
     load = type(server.hub.log).load_marks
     loading, go_on = trio.Event(), trio.Event()
 
@@ -335,6 +381,43 @@ async def test_whoever_opens_a_session_meanwhile_follows_what_is_true_in_the_end
         load(log, *names, lambda marks: server.hub.services.start_soon(later, marks))
 
     monkeypatch.setattr(type(server.hub.log), "load_marks", slowly)
+    return loading, go_on
+
+
+@pytest.mark.parametrize("several", [False, True])
+async def test_a_poll_that_comes_meanwhile_is_not_held_for_what_was_left(
+    server: Server, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    await join(server, "team", "alice")
+    token = server.token("alice", device="phone")
+    loading, go_on = slow_marks(server, monkeypatch)
+    async with server.peer() as peer:
+        if several:
+            await peer.write(request("POST", "/v1/pull", token=token, body=mine(60)))
+        else:
+            await peer.write(request("GET", f"{MESSAGES}?wait=60", token=token))
+        with patience():
+            await loading.wait()
+        await leave(server, "team", "alice")
+        await join(server, "new", "alice")
+        go_on.set()
+        if several:
+            await until(lambda: server.hub.pulls.held)
+            assert server.hub.fanout.waiting(TEAM) == []
+            await server.publish("group:new", 1)
+            channels = (await peer.answer()).json["channels"]
+            assert TEAM not in channels
+            assert len(channels["group:new"]["messages"]) == 1
+        else:
+            assert (await peer.answer()).code == "forbidden"
+
+
+async def test_whoever_opens_a_session_meanwhile_follows_what_is_true_in_the_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marks are loaded between the request and hello; members change just then."""
+    await join(server, "old", "alice")
+    loading, go_on = slow_marks(server, monkeypatch)
     asked = "group:old,group:gone,group:new"
     await join(server, "gone", "alice")
     async with server.socket(f"/v1/ws?channels={asked}", token=server.token("alice")) as socket:
