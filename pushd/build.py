@@ -10,9 +10,9 @@ import trio
 from pushd.access import Access
 from pushd.allowance import Allowance
 from pushd.announcer import Announcer
+from pushd.application import make_application
 from pushd.audience import Audience
 from pushd.auth import ApiKey, Authenticator, JwtKey
-from pushd.calls import make_calls, make_webhook
 from pushd.core.namespaces import Namespaces
 from pushd.core.origins import Origins
 from pushd.core.permissions import SCOPES
@@ -145,10 +145,6 @@ def make_origins(settings: Settings) -> Origins:
     return Origins(settings.origins, loopback=settings.dev)
 
 
-def _make_wheel(settings: Settings) -> TimingWheel[Expiring]:
-    return TimingWheel(settings.heartbeat_check_interval, trio.current_time())
-
-
 def _make_fanout(settings: Settings, counters: Counters, namespaces: Namespaces) -> Fanout:
     options = FanoutOptions(
         settings.hint_interval, settings.jitter_subscribers, settings.jitter_pulls_per_second
@@ -198,7 +194,9 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     )
     sources = make_sources(settings)
     hook = make_hook(settings, standing, counters)
-    wheel = _make_wheel(settings)
+    wheel: TimingWheel[Expiring] = TimingWheel(
+        settings.heartbeat_check_interval, trio.current_time()
+    )
     fanout = _make_fanout(settings, counters, namespaces)
     places = Places(log, namespaces)
     responses = Responses()
@@ -229,14 +227,17 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     marking = Marking(log, places, namespaces, access, sessions, notices, deliveries, counters)
     publisher = Publisher(log, namespaces, access, settings.max_body, settings.max_targets, begun)
     publisher.on_own = marking.wrote
-    # Before presence: who polls on beside a connection that ends stays online.
+    # Before presence: it hears of a session before it hears of its user.
+    application = make_application(
+        settings, log, access, publisher, places, tails, namespaces, happenings, counters
+    )
+    # And this as well: who polls on beside a connection that ends stays online.
     pollers = Pollers(sessions, wheel, happenings, settings.poll_grace)
     presence = Presence(sessions.by_user, wheel, happenings, settings.presence_grace)
     announcer, rooms = _make_rooms(settings, log, places, fanout, namespaces, wheel, counters)
     if namespaces.presence:
         sessions.rooms = rooms
     membership = Membership(log.groups, sessions, fanout, happenings)
-    webhook = make_webhook(settings, counters)
     return Hub(
         settings=settings,
         node_id=settings.node_id,
@@ -261,8 +262,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         deliveries=deliveries,
         session_channels=SessionChannels(log, sessions, fanout, wheel, happenings),
         audience=Audience(presence, fanout, access),
-        calls=make_calls(settings, webhook, publisher, access, log, counters),
-        endpoints=() if webhook is None else (webhook,),
+        application=application,
         happenings=happenings,
         pollers=pollers,
         presence=presence,

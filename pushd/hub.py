@@ -13,9 +13,9 @@ import trio
 from pushd.access import Access
 from pushd.allowance import Allowance
 from pushd.announcer import Announcer
+from pushd.application import Application
 from pushd.audience import Audience
 from pushd.auth import Authenticator
-from pushd.calls import Calls
 from pushd.core.names import SESSION_PREFIX
 from pushd.core.namespaces import Namespaces
 from pushd.core.origins import Origins
@@ -80,8 +80,7 @@ class Hub:
     deliveries: Deliveries
     session_channels: SessionChannels
     audience: Audience
-    calls: Calls
-    endpoints: tuple[Endpoint, ...]  # of the application
+    application: Application
     happenings: Happenings
     pollers: Pollers
     presence: Presence
@@ -100,9 +99,9 @@ class Hub:
     lag_s: float = 0.0  # how late the loop came to the wheel's last tick
 
     @property
-    def applications(self) -> tuple[Endpoint, ...]:
+    def endpoints(self) -> tuple[Endpoint, ...]:
         """All addresses of the application, those that only a restart changes and the others."""
-        return (*self.endpoints, *self.hook.endpoints)
+        return (*self.application.endpoints, *self.hook.endpoints)
 
     @property
     def overloaded(self) -> bool:
@@ -126,6 +125,9 @@ class Hub:
     def _advance(self, advance: Advance) -> None:
         head = advance.head
         self.counters.messages += len(advance.messages)
+        if self.application.telling.messages is not None:
+            # Before all else: what it does not hear of now, it would take for told.
+            self.application.telling.messages.advance(advance)
         self.tails.advance(advance)
         mark = (head.epoch, head.seq)
         self.fanout.advance(head.channel, mark)

@@ -65,7 +65,7 @@ class Reloader:
         hub.hook.install(make_hook_rules(settings))
         hub.authenticator.keys_changed()
         if settings.webhook_secret is not None:
-            for endpoint in hub.endpoints:
+            for endpoint in hub.application.endpoints:
                 endpoint.sign_with(keys_of(settings.webhook_secret))
         hub.origins = make_origins(settings)
         hub.key_sources.replace(sources)

@@ -100,7 +100,7 @@ async def run_node(
         announce(hub)
         await stopper.asked.wait()
         await drain(hub, acceptors, connections, stopper)
-    hub.calls.stop()
+    await hub.application.stop()
     durable.close()
     await ended.wait()
     log.info("stopped")
@@ -119,9 +119,7 @@ async def _start_services(hub: Hub, stopper: Stopper, load: Callable[[], Setting
     await services.start(hub.hook.run)
     await services.start(hub.enforcer.run)
     await services.start(hub.announcer.run)
-    for endpoint in hub.endpoints:
-        await services.start(endpoint.run)
-    await services.start(hub.calls.run)
+    await hub.application.start(services)
     await services.start(reloader.run)
 
 

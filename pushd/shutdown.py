@@ -102,7 +102,7 @@ async def drain(
             for acceptor in acceptors:
                 while acceptor.live:
                     await acceptor.one_ended()
-            await hub.calls.settled()  # also those that nobody waits for
+            await hub.application.calls.settled()  # also those that nobody waits for
             nursery.cancel_scope.cancel()
     left = sum(len(acceptor.live) for acceptor in acceptors)
     if left:

@@ -201,7 +201,7 @@ async def test_an_application_that_fails_is_an_error_of_the_caller(
     async with both(tmp_path, FAILURES[case]) as (server, _):
         answer = await call(server)
         assert (answer.status, answer.code) == (502, "call_failed")
-        assert server.hub.calls.under_way == 0
+        assert server.hub.application.calls.under_way == 0
 
 
 async def test_a_large_answer_is_taken(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ async def test_an_application_that_is_down_is_not_waited_for(
     monkeypatch.setattr("pushd.outbound.breaker.FIRST_PAUSE_S", 60.0)
     async with both(tmp_path, Reply(200)) as (server, app):
         await app.stop()
-        while not server.hub.endpoints[0].is_open:
+        while not server.hub.application.endpoints[0].is_open:
             assert (await call(server)).code in ("call_failed", "overloaded")
         answer = await call(server)
         assert (answer.status, answer.code) == (503, "overloaded")
@@ -308,7 +308,7 @@ async def test_whoever_leaves_stops_nothing(tmp_path: Path) -> None:
             await app.until(lambda: app.received)
             nursery.cancel_scope.cancel()
         go.set()
-        await until(lambda: not server.hub.calls.under_way)
+        await until(lambda: not server.hub.application.calls.under_way)
         assert server.hub.log.heads["done"].seq == 1
 
 
@@ -324,7 +324,7 @@ async def test_calls_share_the_connections_there_may_be(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(6):
                 nursery.start_soon(call, server)
-            await until(lambda: server.hub.calls.under_way == 6)
+            await until(lambda: server.hub.application.calls.under_way == 6)
             await app.until(lambda: len(app.received) == 2)
             go.set()
         assert len(app.received) == 6

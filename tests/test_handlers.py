@@ -120,7 +120,7 @@ async def test_without_an_id_no_answer_comes(server: Server, stage: Stage) -> No
         await socket.expect("hello")
         for name in ("nothing", "raises", "NOBODY"):
             await socket.send({"type": "call", "name": name})
-        await until(lambda: stage.calls and not server.hub.calls.under_way)
+        await until(lambda: stage.calls and not server.hub.application.calls.under_way)
         await socket.send({"type": "ping"})
         await socket.expect("pong")
 
@@ -168,7 +168,7 @@ async def test_whoever_leaves_stops_nothing(server: Server, stage: Stage) -> Non
         await stage.entered.wait()
     await until(lambda: not server.hub.sessions.by_id)
     stage.go.set()
-    await until(lambda: not server.hub.calls.under_way)
+    await until(lambda: not server.hub.application.calls.under_way)
     assert (await server.pull("done", after=0)).json["head"] == 1
 
 
@@ -178,7 +178,7 @@ async def test_whoever_leaves_over_http_stops_nothing(server: Server, stage: Sta
         await stage.entered.wait()
         nursery.cancel_scope.cancel()
     stage.go.set()
-    await until(lambda: not server.hub.calls.under_way)
+    await until(lambda: not server.hub.application.calls.under_way)
     assert (await server.pull("done", after=0)).json["head"] == 1
 
 
@@ -230,7 +230,7 @@ async def test_a_shutdown_waits_for_calls(server: Server, stage: Stage) -> None:
     server.stopper.asked.set()
     await until(lambda: not server.hub.ready)
     assert stage.left == []
-    assert server.hub.calls.under_way == 1
+    assert server.hub.application.calls.under_way == 1
     stage.go.set()
     await until(lambda: server.hub.log.heads.get("done"))
 

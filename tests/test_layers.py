@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "marking", "auth"})
     | frozenset({"audience", "sessionchannels", "hook", "deliveries"})
     | frozenset({"membership"})
-    | frozenset({"enforcer", "handlers", "calls"})
+    | frozenset({"enforcer", "handlers", "calls", "telling", "application"})
     | frozenset({"poller", "pollers", "presence", "rooms", "announcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),

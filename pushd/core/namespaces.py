@@ -36,6 +36,7 @@ class Rules(NamedTuple):
 
     ``publish`` is about users: as their tokens grant, each of them, or none (services only).
     ``presence``: who follows a channel is told in one of its own.
+    ``webhook``: the application is told of its messages.
     """
 
     public: bool = False
@@ -44,6 +45,7 @@ class Rules(NamedTuple):
     retention: Retention = Retention()
     pulls_per_second: int | None = None
     presence: bool = False
+    webhook: bool = False
 
 
 class Namespaces:
@@ -76,6 +78,11 @@ class Namespaces:
     def presence(self) -> frozenset[str]:
         """The names of those whose channels tell who follows them."""
         return frozenset(name for name, rules in self._rules.items() if rules.presence)
+
+    @property
+    def with_webhook(self) -> frozenset[str]:
+        """The names of those whose messages the application is told of."""
+        return frozenset(name for name, rules in self._rules.items() if rules.webhook)
 
 
 NO_RULES: Final = Namespaces(Rules(), {})

@@ -32,4 +32,4 @@ def call(connection: HttpConnection, request: Request) -> None:
     identity = connection.caller.identify(request)
     body = decode_body(call_decoder, request.body)
     connection.hub.rates.take(identity, connection.address)
-    connection.hub.calls.start(identity, None, body, _Done(connection, body.id))
+    connection.hub.application.calls.start(identity, None, body, _Done(connection, body.id))

@@ -25,6 +25,7 @@ from pushd.log.groupchanges import ChangeMembers, DeleteGroup
 from pushd.log.live import Live, MembersChanged
 from pushd.log.marks import MarkBuffer
 from pushd.log.members import Membership, ReadGroups, ReadMembers
+from pushd.log.notes import ReadNote, WriteNote
 from pushd.log.reader import Job
 from pushd.log.receipts import ReadReceipts, ReadUser, Receipts, UserMarks
 from pushd.revocations import KINDS
@@ -161,6 +162,14 @@ class Administration:
     def unrevoke(self, kind: str, value: str, done: Callable[[PushdError | None], None]) -> None:
         """NotFound: there is no such revocation."""
         self._request(Unrevoke(kind, _text(value), done))
+
+    def write_note(self, name: str, text: str, done: Callable[[PushdError | None], None]) -> None:
+        """Remembers ``text`` under ``name``, in place of what was there."""
+        self._request(WriteNote(_text(name), _text(text), done))
+
+    def read_note(self, name: str, done: Callable[[str | PushdError | None], None]) -> None:
+        """What was remembered under ``name``, or None."""
+        self._read(ReadNote(_text(name), done))
 
     def read_receipts(
         self,

@@ -18,7 +18,11 @@ _IDLEST: Final = (
     " (SELECT max(at) FROM cursors AS c WHERE c.user = d.user AND c.device = d.device), device"
     " LIMIT ?"
 )
-_IDLE: Final = "SELECT user, device FROM devices WHERE day < ? ORDER BY day LIMIT ?"
+# What begins with a colon is nobody's name: the server's own, which are kept.
+_IDLE: Final = (
+    "SELECT user, device FROM devices WHERE day < ? AND substr(user, 1, 1) != ':'"
+    " ORDER BY day LIMIT ?"
+)
 _DROP: Final = (
     "DELETE FROM cursors WHERE user = ? AND device = ?",
     "DELETE FROM devices WHERE user = ? AND device = ?",

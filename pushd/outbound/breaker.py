@@ -43,7 +43,7 @@ class Breaker:
             return max(self._until - now, FIRST_PAUSE_S)
         return max(self._until - now, 0.0)
 
-    def begin(self, now: float) -> None:
+    def begin(self) -> None:
         """An attempt begins, at a time when ``wait_s`` is 0: tell how it ends, in any case."""
         self._probing = bool(self._pause_s)
 

@@ -14,7 +14,7 @@ MAX_ANSWER = 1 << 20
 
 
 class HttpClient:
-    """At most ``max_connections`` at a time; who comes beyond them waits. ``run`` is the service.
+    """At most ``max_connections``: one for each who is in ``room``. ``run`` is the service.
 
     A request that a kept connection loses before anything was heard is sent once more on a new
     one: its other side closed it just then. So the application may get a request twice.
@@ -25,23 +25,23 @@ class HttpClient:
     ) -> None:
         self.place = Place(url)
         self._max_answer = max_answer
-        self._room = trio.Semaphore(max_connections)
+        self.room = trio.Semaphore(max_connections)
         # With the time until which each is kept; the one used last stands last.
         self._idle: deque[tuple[float, Connection]] = deque()
         self._kept = trio.Event()
+        self._ended = False  # nobody would close what is kept from now on
 
     async def post(self, headers: Headers, body: bytes) -> Answer:
-        """Raises NoAnswer. Bound it with a deadline: it has none of its own."""
-        async with self._room:
-            kept = await self._take()
-            if kept is not None:
-                try:
-                    return await self._on(kept, headers, body)
-                except NoAnswer:
-                    if kept.heard:
-                        raise
-            fresh = await Connection.open(self.place, self._max_answer)
-            return await self._on(fresh, headers, body)
+        """Within ``room``. Raises NoAnswer. Bound it with a deadline: it has none of its own."""
+        kept = await self._take()
+        if kept is not None:
+            try:
+                return await self._on(kept, headers, body)
+            except NoAnswer:
+                if kept.heard:
+                    raise
+        fresh = await Connection.open(self.place, self._max_answer)
+        return await self._on(fresh, headers, body)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Closes what is not used any more, and at the end all that is idle."""
@@ -54,6 +54,7 @@ class HttpClient:
                 if not self._idle:
                     self._kept = trio.Event()
         finally:
+            self._ended = True
             with trio.CancelScope(shield=True):  # closes at once, waits for nothing
                 await self._close_idle(float("inf"))
 
@@ -69,7 +70,7 @@ class HttpClient:
         whole = False
         try:
             answer = await connection.exchange("POST", headers, body)
-            whole = connection.renew()
+            whole = connection.renew() and not self._ended
         finally:
             if not whole:
                 await connection.close()

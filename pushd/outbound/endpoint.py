@@ -84,13 +84,13 @@ class Endpoint:
         deadline = trio.current_time() + within_s
         for left in reversed(range(tries)):
             try:
-                return await self._attempt(body, id_, deadline)
+                return await self._in_room(body, id_, deadline)
             except CircuitOpen:
                 raise
             except _TryAgain as failure:
                 delay = self._delay(tries - 1 - left, failure.retry_after_s)
                 if not left or trio.current_time() + delay >= deadline:
-                    raise NoAnswer(failure.reason) from failure
+                    raise NoAnswer(failure.reason, failure.status) from failure
             await trio.sleep(delay)
         raise NoAnswer("no attempt was asked for")
 
@@ -98,20 +98,35 @@ class Endpoint:
         """Full jitter: those that failed together shall not come again together."""
         return max(random.uniform(0, min(FIRST_DELAY_S * 2**failed, LONGEST_DELAY_S)), asked_s or 0)
 
-    async def _attempt(self, body: bytes, id_: str, deadline: float) -> Answer:
-        breaker = self._breaker
-        now = trio.current_time()
-        wait_s = breaker.wait_s(now)
+    async def _in_room(self, body: bytes, id_: str, deadline: float) -> Answer:
+        """The time that it waits for a connection is not the application's."""
+        self._check_circuit()
+        room = self._client.room
+        with trio.move_on_at(deadline) as waiting:
+            await room.acquire()
+        if waiting.cancelled_caught:
+            raise NoAnswer("all its connections are taken")
+        try:
+            return await self._attempt(body, id_, deadline)
+        finally:
+            room.release()
+
+    def _check_circuit(self) -> None:
+        wait_s = self._breaker.wait_s(trio.current_time())
         if wait_s:
             raise CircuitOpen(self._reason, wait_s)
-        breaker.begin(now)
+
+    async def _attempt(self, body: bytes, id_: str, deadline: float) -> Answer:
+        breaker = self._breaker
+        self._check_circuit()  # it may have opened while this one waited
+        breaker.begin()
         known = False
         try:
             answer = await self._asked(body, id_, deadline)
             # An error of its own (500) shows that it is there: one bad request must not be able
             # to cut everybody else off.
             if answer.status == 429 or answer.status > 500:
-                raise _TryAgain(f"status {answer.status}", answer.retry_after_s)
+                raise _TryAgain(f"status {answer.status}", answer.status, answer.retry_after_s)
             known = True
             if breaker.succeeded():
                 log.info("answers again: circuit closed", endpoint=self.name, host=self.host)
@@ -120,13 +135,13 @@ class Endpoint:
             self._failed(error.reason)
             if isinstance(error, _TryAgain):
                 raise
-            raise _TryAgain(error.reason) from error
+            raise _TryAgain(error.reason, error.status) from error
         finally:
             if not known:
                 breaker.abandoned()
         if answer.status == 500:
             self._counters.outbound_failures += 1
-            raise _TryAgain("status 500")
+            raise _TryAgain("status 500", 500)
         return answer
 
     async def _asked(self, body: bytes, id_: str, deadline: float) -> Answer:
@@ -154,6 +169,8 @@ class Endpoint:
 
 
 class _TryAgain(NoAnswer):
-    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
+    def __init__(
+        self, reason: str, status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(reason, status)
         self.retry_after_s = retry_after_s

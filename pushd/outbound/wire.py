@@ -24,11 +24,15 @@ Headers = list[tuple[str, str]]
 
 
 class NoAnswer(Exception):
-    """No usable answer came. ``reason``: for a log; nothing that the other side sent."""
+    """No usable answer came. ``reason``: for a log; nothing that the other side sent.
 
-    def __init__(self, reason: str) -> None:
+    ``status``: of the answer, if it was one that says to come again.
+    """
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.status = status
 
 
 class Answer(NamedTuple):

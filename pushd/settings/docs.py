@@ -66,6 +66,7 @@ retention_age = "30d"                 # these three: in place of the settings of
 retention_messages = "none"           # no bound
 retention_bytes = "100MiB"
 pulls_per_second = 500                # in place of jitter_pulls_per_second
+webhook = true                        # the application is told (message.published)
 
 # For those who are online now: kept one minute, and who comes later gets no reset.
 [namespaces.typing]
@@ -75,8 +76,8 @@ ephemeral = true
 [namespaces.room]
 presence = true
 
-# user, group and all are reserved: only retention_… and pulls_per_second can be set; for group
-# also presence.
+# user, group and all are reserved: only retention_…, pulls_per_second and webhook can be set; for
+# group also presence.
 [namespaces.user]
 retention_age = "365d"                # inboxes; 90d unless this or retention_age says more
 ```

@@ -39,7 +39,7 @@ _BOUNDS: Final[Mapping[str, tuple[str, Kind[Any]]]] = {
     "retention_bytes": ("bytes", RETENTION_BYTES),
 }
 _OPEN: Final = ("public", "ephemeral", "publish")
-_NAMES: Final = (*_OPEN, *_BOUNDS, "pulls_per_second", "presence")
+_NAMES: Final = (*_OPEN, *_BOUNDS, "pulls_per_second", "presence", "webhook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Namespace:
     retention: Mapping[str, Any] = field(default_factory=dict)
     pulls_per_second: int | None = None
     presence: bool = False
+    webhook: bool = False
 
 
 def make_rules(default: Retention, tables: Mapping[str, Namespace]) -> Namespaces:
@@ -70,6 +71,7 @@ def make_rules(default: Retention, tables: Mapping[str, Namespace]) -> Namespace
             base._replace(**table.retention),
             table.pulls_per_second,
             table.presence,
+            table.webhook,
         )
     return Namespaces(Rules(retention=default), rules)
 
@@ -81,7 +83,7 @@ def _read(name: str, table: object, base: Path) -> tuple[Namespace, list[str]]:
     elif name in WITHOUT_RULES or name.startswith("$"):
         read.wrong("is reserved: its rules are fixed")
     elif name in RESERVED and any(read.given(each) is not None for each in _OPEN):
-        read.wrong("is reserved: it may set retention_… and pulls_per_second only")
+        read.wrong("is reserved: it may set retention_…, pulls_per_second and webhook only")
     elif name in WITHOUT_PRESENCE and read.given("presence") is not None:
         read.wrong("is reserved: it has no presence; a group may")
     publish = read.text("publish") or "granted"
@@ -98,8 +100,8 @@ def _read(name: str, table: object, base: Path) -> tuple[Namespace, list[str]]:
     if read.given("pulls_per_second") is not None:
         pulls = _value(read, "pulls_per_second", PULLS, base)
     rule: PublishRule = publish if publish in PUBLISH_RULES else "granted"
-    public, presence = read.flag("public"), read.flag("presence")
-    return Namespace(public, ephemeral, rule, retention, pulls, presence), read.problems
+    public, presence, webhook = map(read.flag, ("public", "presence", "webhook"))
+    return Namespace(public, ephemeral, rule, retention, pulls, presence, webhook), read.problems
 
 
 def _value(read: TableReader, name: str, kind: Kind[Any], base: Path) -> Any:
@@ -147,6 +149,8 @@ def _members(table: Namespace) -> list[tuple[str, object]]:
         members.append(("pulls_per_second", table.pulls_per_second))
     if table.presence:
         members.append(("presence", True))
+    if table.webhook:
+        members.append(("webhook", True))
     return members
 
 
@@ -162,6 +166,8 @@ def _shown(item: tuple[str, Namespace]) -> str:
         words.append(f"pulls_per_second {table.pulls_per_second}")
     if table.presence:
         words.append("presence")
+    if table.webhook:
+        words.append("webhook")
     return f"{name} ({', '.join(words)})" if words else name
 
 

@@ -92,13 +92,21 @@ class Webhooks:
         "Address of the application: calls without a handler and events are posted there, signed.",
     )
     webhook_events: tuple[str, ...] = setting(
-        (), Events(), f"What the application is told of: all, or some of {', '.join(EVENTS)}."
+        (),
+        Events(),
+        f"What the application is told of: all, or some of {', '.join(EVENTS)}. Messages: those of "
+        "namespaces with webhook = true.",
     )
     webhook_timeout: float = setting(
         5.0, Duration(0.01, 300), "Time for the application to answer one request."
     )
     webhook_connections: int = setting(
         32, Count(1, 10_000), "Requests to the application at a time; others wait."
+    )
+    webhook_queue: int = setting(
+        10_000,
+        Count(1, 10_000_000),
+        "Events of sessions and users that wait for the application; then the oldest are lost.",
     )
     call_timeout: float = setting(
         10.0, Duration(0.01, 300), "Time for one call, with all attempts to have it answered."

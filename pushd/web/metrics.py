@@ -11,7 +11,7 @@ from pushd.metrics import Gauge, PushdCollector, Timing, Total
 def make_collector(hub: Hub) -> PushdCollector:
     return PushdCollector(
         hub.counters,
-        (*_of_clients(hub), *_of_the_log(hub), *_of_keys(hub)),
+        (*_of_clients(hub), *_of_the_application(hub), *_of_the_log(hub), *_of_keys(hub)),
         _timings(hub),
         _totals(hub),
     )
@@ -34,14 +34,33 @@ def _of_clients(hub: Hub) -> tuple[Gauge, ...]:
         Gauge("pushd_topics", "Channels that somebody follows.", lambda: len(hub.fanout.topics)),
         Gauge("pushd_body_bytes", "Request bodies under way.", lambda: hub.bodies.used),
         Gauge("pushd_tail_bytes", "Memory of tails and answers.", lambda: hub.tails.size),
-        Gauge("pushd_calls_under_way", "Calls not answered yet.", lambda: hub.calls.under_way),
+        Gauge("pushd_loop_lag_seconds", "Lateness of the wheel's last tick.", lambda: hub.lag_s),
+    )
+
+
+def _of_the_application(hub: Hub) -> tuple[Gauge, ...]:
+    application = hub.application
+    telling = application.telling
+    return (
+        Gauge(
+            "pushd_calls_under_way", "Calls not answered yet.", lambda: application.calls.under_way
+        ),
         Gauge(
             "pushd_circuit_open",
-            "1 while the application does not answer at this address, by its setting.",
-            lambda: {each.name: float(each.is_open) for each in hub.applications},
+            "1 while the application does not answer there.",
+            lambda: {each.name: float(each.is_open) for each in hub.endpoints},
             "endpoint",
         ),
-        Gauge("pushd_loop_lag_seconds", "Lateness of the wheel's last tick.", lambda: hub.lag_s),
+        Gauge(
+            "pushd_webhook_channels_behind",
+            "Channels with messages that the application was not told of yet.",
+            lambda: telling.channels_behind,
+        ),
+        Gauge(
+            "pushd_webhook_events_waiting",
+            "Events that the application was not told of yet.",
+            lambda: telling.events_waiting,
+        ),
     )
 
 

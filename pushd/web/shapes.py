@@ -28,6 +28,15 @@ class EndpointState(msgspec.Struct):
     reason: str | None
 
 
+class Told(msgspec.Struct):
+    """What the application was not told yet: channels that are farther than it knows, events that
+    wait; and how many events it never will be. Zero where it wants to hear nothing."""
+
+    channels_behind: int
+    events_waiting: int
+    events_lost: int
+
+
 class Stats(msgspec.Struct):
     """This node in numbers. ``users``: those online. ``transports``: the sessions of each."""
 
@@ -55,6 +64,7 @@ class Stats(msgspec.Struct):
     loop_lag_ms: float
     calls: int
     application: dict[str, EndpointState]
+    telling: Told
     cluster: Cluster
 
 

@@ -181,7 +181,7 @@ class FrameHandlers:
             check_json(text.encode(), MAX_DEPTH + 1)
             session.hub.access.check_valid(session.identity, time.time())
             session.count()
-            session.hub.calls.start(session.identity, session.id, asked, done)
+            session.hub.application.calls.start(session.identity, session.id, asked, done)
         except PushdError as error:
             done(error)
 

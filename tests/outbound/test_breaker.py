@@ -15,7 +15,7 @@ def no_jitter() -> float:
 def opened(now: float = 0.0) -> Breaker:
     breaker = Breaker(no_jitter)
     for _ in range(OPENS_AFTER):
-        breaker.begin(now)
+        breaker.begin()
         breaker.failed(now)
     return breaker
 
@@ -36,11 +36,11 @@ def test_half_open_lets_one_attempt_at_a_time_pass() -> None:
     now = FIRST_PAUSE_S
     assert breaker.state(now) == "half_open"
     assert breaker.wait_s(now) == 0
-    breaker.begin(now)
+    breaker.begin()
     assert breaker.wait_s(now) > 0, "a second one has to wait"
     breaker.abandoned()
     assert breaker.wait_s(now) == 0, "nobody found out: the next one may"
-    breaker.begin(now)
+    breaker.begin()
     assert breaker.succeeded()
     assert (breaker.state(now), breaker.wait_s(now)) == ("closed", 0)
 
@@ -50,7 +50,7 @@ def test_each_failure_half_open_doubles_the_pause_to_a_bound() -> None:
     for _ in range(7):
         pauses.append(breaker.wait_s(now))
         now += pauses[-1]
-        breaker.begin(now)
+        breaker.begin()
         assert not breaker.failed(now), "it was open already: nothing to tell"
     assert pauses == [1, 2, 4, 8, 16, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
 
@@ -71,7 +71,7 @@ def test_whatever_happens_it_never_shuts_for_ever(steps: list[str], jitter: floa
             continue
         if breaker.wait_s(now):
             continue
-        breaker.begin(now)
+        breaker.begin()
         if step == "ok":
             breaker.succeeded()
         elif step == "bad":

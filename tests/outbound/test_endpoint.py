@@ -318,3 +318,25 @@ async def test_idle_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> N
             with patience():
                 await gone.wait()
         nursery.cancel_scope.cancel()
+
+
+async def test_waiting_for_a_connection_is_not_the_applications_fault() -> None:
+    go = trio.Event()
+
+    async def handle(_: Received) -> Reply:
+        await go.wait()
+        return Reply(200)
+
+    async with (
+        application(handle) as app,
+        endpoint_of(app.url, max_connections=1) as endpoint,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(ask, endpoint, "first")
+        await app.until(lambda: app.received)
+        for number in range(OPENS_AFTER):
+            with pytest.raises(NoAnswer, match="connections are taken"):
+                await endpoint.post(b"{}", id_=f"m{number}", within_s=0.001)
+        assert not endpoint.is_open
+        go.set()
+    assert [each.id for each in app.received] == ["first"]

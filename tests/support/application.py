@@ -150,6 +150,7 @@ class Application:
         self.received.append(received)
         self._news.set()
         reply = await self._answered(received)
+        self._news.set()
         if reply.raw is not None:
             await stream.send_all(reply.raw)
             return False

@@ -10,13 +10,15 @@ from pushd import __version__
 from pushd.core.permissions import ADMIN, READ
 from pushd.web.call import Call
 from pushd.web.operation import Answer, Operation
-from pushd.web.shapes import Checked, Cluster, EndpointState, NodeItem, Nodes, Stats
+from pushd.web.shapes import Checked, Cluster, EndpointState, NodeItem, Nodes, Stats, Told
 
 SLICE = 500  # sessions between two checkpoints
 
 
 async def stats(call: Call) -> Stats:
     hub = call.hub
+    application = hub.application
+    telling = application.telling
     log = hub.log.statistics()
     sessions, users = len(hub.sessions.by_id), len(hub.presence)
     return Stats(
@@ -42,8 +44,9 @@ async def stats(call: Call) -> Stats:
         age_retention="paused" if log.age_waits else "on",
         tail_bytes=hub.tails.size,
         loop_lag_ms=round(hub.lag_s * 1000, 3),
-        calls=hub.calls.under_way,
-        application={each.name: EndpointState(**each.state()) for each in hub.applications},
+        calls=application.calls.under_way,
+        application={each.name: EndpointState(**each.state()) for each in hub.endpoints},
+        telling=Told(telling.channels_behind, telling.events_waiting, hub.counters.events_lost),
         cluster=Cluster(1, sessions, users),
     )
 
