@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import alone, measures, servers
+from benchmarks import alone, measures, people, servers
 from benchmarks.measures import Measure
 
 
@@ -91,6 +91,15 @@ CASES = [
             Target("acked/s", 9_900),
             Target("published to pulled p99, ms", 250, at_most=True),
             Target("memory growth in the second half, MB", 8, at_most=True),
+        ],
+    ),
+    Case(
+        "people",
+        "{people} users with two sessions each: send to 1,000, list, kick everybody",
+        [Side("pushd", people.people)],
+        [
+            Target("send to 1,000, ms", 100, at_most=True),
+            Target("everybody kicked, s", 5, at_most=True),
         ],
     ),
     Case(

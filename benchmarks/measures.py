@@ -29,6 +29,7 @@ class Sizes:
     storm_subscribers: int = 500
     storm_muted: int = 50
     log_bytes: int = 1 << 30
+    people: int = 10_000
 
 
 FULL = Sizes()
@@ -40,6 +41,7 @@ QUICK = Sizes(
     publishes=3,
     storm_seconds=8.0,
     log_bytes=100 << 20,
+    people=1_000,
 )
 
 

@@ -46,6 +46,9 @@ class Server:
     ready_s: float
     """From exec to ready."""
     options: dict[str, object] = field(default_factory=dict)
+    key: str = ""
+    secret: str = ""
+    """What signs its tokens."""
 
 
 def free_port() -> int:
@@ -154,7 +157,7 @@ def pushd(scratch: Path, data: Path | None = None) -> Iterator[Server]:
             "header": f"Authorization: Bearer {_token(secret)}",
             "publish_header": f"Authorization: Bearer {key}",
         }
-        yield Server(started.pid, port, time.monotonic() - began, options)
+        yield Server(started.pid, port, time.monotonic() - began, options, key, secret)
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import structlog
 import trio
 
 from pushd.core.permissions import Identity
+from pushd.pace import Pace
 from pushd.pull import Pulls
 from pushd.revocations import Standing
 from pushd.sessions import Sessions
 
-CHUNK = 256  # sessions between two checkpoints
 LOOK_S = 2.0  # how often it looks of its own accord, while anything is revoked
 
 log = structlog.get_logger("pushd.keys")
@@ -46,8 +46,8 @@ class Enforcer:
 
     async def _look_through(self) -> None:
         """Who comes meanwhile was asked when it came."""
-        ended = 0
-        for at, session in enumerate(list(self._sessions.by_id.values()), 1):
+        ended, pace = 0, Pace()
+        for session in list(self._sessions.by_id.values()):
             if not session.closing and self._has_ended(session.identity):
                 try:
                     session.bye(4001, "revoked")
@@ -55,16 +55,14 @@ class Enforcer:
                     log.exception("a revoked session could not be ended")
                 else:
                     ended += 1
-            if at % CHUNK == 0:
-                await trio.lowlevel.checkpoint()
-        for at, poll in enumerate(list(self._pulls.held), 1):
+            await pace.rest()
+        for poll in list(self._pulls.held):
             if poll.identity is not None and self._has_ended(poll.identity):
                 try:
                     poll.expire()  # refused by what makes its answer
                 except Exception:
                     log.exception("a revoked poll could not be ended")
-            if at % CHUNK == 0:
-                await trio.lowlevel.checkpoint()
+            await pace.rest()
         if ended:
             log.info("revoked sessions ended", count=ended)
 

@@ -21,6 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"core", "settings", "logs", "metrics", "limits"}) | frozenset({"groups"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
+    | frozenset({"pace"})
     | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates"})
     | frozenset({"places", "answers"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),

@@ -27,6 +27,12 @@ def text_frame(payload: bytes) -> bytes:
     return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
 
 
+def close_frame(code: int, reason: str) -> bytes:
+    """What ends a WebSocket, unmasked. ``reason``: at most 123 bytes of UTF-8."""
+    text = reason.encode()
+    return b"\x88%c%b%b" % (len(text) + 2, code.to_bytes(2, "big"), text)
+
+
 def object_json(type_: str, **members: Any) -> bytes:
     """What every transport says in its own bytes: a JSON object of this type."""
     return _encode({"type": type_, **members})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -9,7 +10,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from pushd.auth import NO_HEADERS
-from pushd.core.frames import PING, bye_frame, decode_client_frame, error_frame, frame
+from pushd.core.frames import PING, bye_frame, close_frame, decode_client_frame, error_frame, frame
 from pushd.core.permissions import Identity
 from pushd.errors import BadRequest, NotReady, PushdError
 from pushd.front.heavy import HEAVY, whose
@@ -197,15 +198,22 @@ class WebSocketSession(LiveSession):
     ) -> None:
         if self.closing or self.ended:
             return
-        self.out.write(bye_frame(code, reason, retry_after_ms, reconnect))
+        said = bye_frame(code, reason, retry_after_ms, reconnect)
+        self.out.write(said + close_frame(code, reason))
         self.out.cork()  # no hint after the bye
         self.closing = True
         self.ends(code, reason)
-        self._nursery.start_soon(self._close, code, reason)
+        # Very many may be told at once, and the library's way costs twice this. What the peer still
+        # says, its close included, is read away by the connection's owner.
+        if self.out.tail_bytes:
+            self._nursery.start_soon(self._close)
+        else:
+            self._nursery.cancel_scope.cancel()
 
-    async def _close(self, code: int, reason: str) -> None:
-        with trio.move_on_after(CLOSE_S):
-            await self._websocket.aclose(code, reason)
+    async def _close(self) -> None:
+        """The peer is slow: its goodbye is to arrive, but not for ever."""
+        with trio.move_on_after(CLOSE_S), suppress(trio.BrokenResourceError):
+            await self._stream.wait_send_all_might_not_block()
         self._nursery.cancel_scope.cancel()
 
 

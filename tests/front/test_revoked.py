@@ -11,7 +11,7 @@ import jwt
 import pytest
 import trio
 
-from pushd import enforcer
+from pushd import enforcer, pace
 from pushd.errors import Overloaded
 from pushd.sessions import Session
 from tests.support.app import KEY, SECRET, Server, Socket, running_server, until
@@ -326,7 +326,7 @@ async def test_who_opens_a_session_while_others_are_ended(
 
 async def test_many_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than are looked at in one go, of which half go."""
-    monkeypatch.setattr(enforcer, "CHUNK", 4)
+    monkeypatch.setattr(pace, "TURN_S", 0.0)
     count = 30
     async with (
         running_server(tmp_path, max_connections_per_user=count) as server,

@@ -239,3 +239,20 @@ async def test_nothing_is_done_after_a_bye(server: Server) -> None:
         await until(lambda: server.hub.counters.frames_in > before)
         assert (await server.publish("news", 3))["seq"] == 2
     await gone(server)
+
+
+async def test_a_goodbye_waits_for_a_slow_peer_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_server(tmp_path, write_timeout=600) as server:
+        async with session(server) as socket:
+            live = await stuff(server, socket)
+            live.bye(4009, "kicked")
+            assert live.out.tail_bytes, "it is kept"
+            while (await socket.frame())[0] != CLOSE:
+                pass
+        await gone(server)
+        monkeypatch.setattr("pushd.ws.session.CLOSE_S", 0.05)
+        async with session(server) as socket:
+            (await stuff(server, socket)).bye(4009, "kicked")
+            await gone(server)

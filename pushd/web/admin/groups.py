@@ -14,6 +14,7 @@ from pushd.core.names import check_user
 from pushd.errors import BadRequest, NotFound, TooLarge
 from pushd.groups import GROUP
 from pushd.log import Membership
+from pushd.pace import Pace
 from pushd.web.admin.sessions import kick
 from pushd.web.call import Call, page, searching
 from pushd.web.groupshapes import (
@@ -142,13 +143,13 @@ async def kick_group(call: Call) -> Kicked:
     them."""
     sessions, kicked = call.hub.sessions, 0
     members = list(call.hub.log.groups.members(_group(call)))
-    for at, user in enumerate(members, 1):
+    pace = Pace()
+    for user in members:
         if user in sessions.by_user and call.covers_user(user):
             for session in sessions.of_user(user):
                 kick(call, session)
                 kicked += 1
-        if at % CHUNK == 0:
-            await trio.lowlevel.checkpoint()
+        await pace.rest()
     return Kicked(kicked)
 
 

@@ -1,0 +1,180 @@
+"""Tens of thousands of WebSockets of many users, held by one thread: hears hints, answers closes.
+
+Several source addresses, so that no port is needed twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import jwt
+
+from benchmarks.generator import BenchmarkError
+
+IN_FLIGHT = 128  # handshakes under way
+PORTS = 20_000  # connections from one source address
+TEXT, CLOSE = 0x81, 0x88
+READ = 16384
+
+
+class Member:
+    """One WebSocket."""
+
+    __slots__ = ("buffer", "greeted", "request", "sock", "upgraded")
+
+    def __init__(self, sock: socket.socket, request: bytes) -> None:
+        self.sock = sock
+        self.request = request
+        self.buffer = b""
+        self.upgraded = self.greeted = False
+
+
+class Crowd:
+    """``hints`` and ``goodbyes`` count what all of them were told."""
+
+    def __init__(self, port: int, secret: str) -> None:
+        self.hints = self.goodbyes = 0
+        self._port = port
+        self._secret = secret
+        self._members: dict[int, Member] = {}
+        self._epoll = select.epoll()
+        self._made = self._greeted = 0
+        self._mask = os.urandom(4)
+
+    @property
+    def open(self) -> int:
+        """How many connections there are."""
+        return len(self._members)
+
+    def token(self, user: str, device: str) -> str:
+        """Of a user who reads what is their own."""
+        claims = {"sub": user, "device": device, "exp": int(time.time()) + 3600}
+        return jwt.encode(claims, self._secret, "HS256")
+
+    def join(self, sessions: list[tuple[str, str]], timeout: float = 120.0) -> None:
+        """A session for each user and device; returns when all have their hello."""
+        target = self._greeted + len(sessions)
+        waiting = iter(sessions)
+        begun = self._greeted
+
+        def refill() -> bool:
+            nonlocal begun
+            while begun < target and begun - self._greeted < IN_FLIGHT:
+                self._connect(*next(waiting))
+                begun += 1
+            return self._greeted == target
+
+        self.watch(refill, timeout, "all sessions to open")
+        if self.open < target:
+            raise BenchmarkError(f"only {self.open} of {target} sessions are open")
+
+    def _connect(self, user: str, device: str) -> None:
+        sock = socket.socket()
+        sock.setblocking(False)
+        self._made += 1
+        sock.bind((f"127.0.0.{1 + self._made // PORTS}", 0))
+        with suppress(BlockingIOError):
+            sock.connect(("127.0.0.1", self._port))
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = [
+            "GET /v1/ws HTTP/1.1",
+            "Host: localhost",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {key}",
+            "Sec-WebSocket-Protocol: pushd.v1",
+            f"Authorization: Bearer {self.token(user, device)}",
+        ]
+        request = "\r\n".join([*lines, "", ""]).encode()
+        self._members[sock.fileno()] = Member(sock, request)
+        self._epoll.register(sock.fileno(), select.EPOLLOUT)
+
+    # -- what they hear ------------------------------------------------------------------------
+
+    def watch(self, over: Callable[[], bool], timeout: float, what: str) -> float:
+        """Until ``over``; answers how long it took, in seconds."""
+        began = time.monotonic()
+        while not over():
+            left = began + timeout - time.monotonic()
+            if left <= 0:
+                raise BenchmarkError(f"waited in vain for {what} ({self.open} are open)")
+            for number, _ in self._epoll.poll(min(left, 0.05), 4096):
+                self._ready(number)
+        return time.monotonic() - began
+
+    def _ready(self, number: int) -> None:
+        member = self._members[number]
+        if member.request:
+            member.sock.send(member.request)
+            member.request = b""
+            self._epoll.modify(number, select.EPOLLIN)
+            return
+        try:
+            data = member.sock.recv(READ)
+        except OSError:
+            data = b""
+        if not data:
+            self._leave(number)
+            return
+        member.buffer += data
+        if not member.upgraded:
+            self._upgrade(member)
+        if member.upgraded:
+            self._hear(member)
+
+    def _upgrade(self, member: Member) -> None:
+        head, end, rest = member.buffer.partition(b"\r\n\r\n")
+        if end:
+            if not head.startswith(b"HTTP/1.1 101 "):
+                raise BenchmarkError(f"a session was refused: {head[:200]!r}")
+            member.upgraded, member.buffer = True, rest
+
+    def _hear(self, member: Member) -> None:
+        for opcode, payload in self._frames(member):
+            if opcode == CLOSE:
+                answer = bytes(byte ^ self._mask[at % 4] for at, byte in enumerate(payload[:2]))
+                member.sock.send(bytes([CLOSE, 0x80 | len(answer)]) + self._mask + answer)
+            elif payload.startswith(b'{"type":"hint"'):
+                self.hints += 1
+            elif payload.startswith(b'{"type":"bye"'):
+                self.goodbyes += 1
+            elif payload.startswith(b'{"type":"hello"'):
+                self._greeted += 1
+
+    def _frames(self, member: Member) -> Iterator[tuple[int, bytes]]:
+        buffer = member.buffer
+        while len(buffer) >= 2:
+            at, size = 2, buffer[1]
+            if size == 126:
+                at, size = 4, int.from_bytes(buffer[2:4], "big")
+            if len(buffer) < at + size:
+                break
+            yield buffer[0], buffer[at : at + size]
+            buffer = buffer[at + size :]
+        member.buffer = buffer
+
+    def _leave(self, number: int) -> None:
+        self._epoll.unregister(number)
+        self._members.pop(number).sock.close()
+
+    def close(self) -> None:
+        for number in list(self._members):
+            self._leave(number)
+        self._epoll.close()
+
+
+@contextmanager
+def gathered(port: int, secret: str) -> Iterator[Crowd]:
+    """Nobody yet; whoever is there at the end leaves."""
+    crowd = Crowd(port, secret)
+    try:
+        yield crowd
+    finally:
+        crowd.close()
