@@ -11,11 +11,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 import structlog
 import trio
 
+from pushd.core.names import PRESENCE_PREFIX
 from pushd.fanout import Fanout
 from pushd.groups import GROUP, Groups
 from pushd.happenings import Happenings, Joined, Left
@@ -110,16 +112,16 @@ class Membership:
             yield
 
     def _settle(self, group: str, user: str) -> None:
-        channel = GROUP + group
         if self._groups.has(group, user):
-            self._sessions.adopt(user, channel)
+            self._sessions.adopt(user, GROUP + group)
             self._answer(Inboxes.news_of(user))
         else:
-            self._sessions.abandon(user, channel)
+            self._sessions.abandon(user, _channels(group))
 
     def _end_polls(self, group: str) -> Iterator[None]:
         """Held polls of who may not read the group any more: their answer says so."""
-        for waiter in self._fanout.waiting(GROUP + group):
+        waiting = [self._fanout.waiting(channel) for channel in _channels(group)]
+        for waiter in chain(*waiting):
             if not isinstance(waiter, HeldPoll) or waiter.identity is None:
                 continue
             user = waiter.identity.user
@@ -137,3 +139,9 @@ class Membership:
                 waiter.moved()
             except Exception:  # one connection's failure is its own
                 log.exception("a poll could not be answered")
+
+
+def _channels(group: str) -> tuple[str, str]:
+    """What only members may read: its messages, and which of them are online."""
+    channel = GROUP + group
+    return channel, PRESENCE_PREFIX + channel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import structlog
@@ -215,12 +215,12 @@ class Sessions:
         else:
             session.has_news()
 
-    def abandon(self, user: str, channel: str) -> None:
-        """The user may not read it any more: live sessions get no more hints, and are told."""
+    def abandon(self, user: str, channels: Collection[str]) -> None:
+        """The user may not read them any more: live sessions get no more hints, and are told."""
         for session in self.of_user(user):
             try:
-                if self.unfollow(session, [channel]):
-                    session.tell("unsubscribed", channels=[channel])
+                if gone := self.unfollow(session, channels):
+                    session.tell("unsubscribed", channels=gone)
             except Exception:  # one connection's failure is its own
                 log.exception("a session could not be told", session=session.id)
 

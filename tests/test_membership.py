@@ -10,6 +10,7 @@ import trio
 
 from pushd.happenings import Joined, Left
 from pushd.session import Session
+from pushd.settings import Namespace
 from tests.log.support import answer
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.events import listening
@@ -118,6 +119,34 @@ async def test_who_leaves_cannot_subscribe_and_who_joins_again_is_told_again(
         assert (await socket.expect("error"))["code"] == "forbidden"
         await join(server, "team", "alice")
         assert TEAM in (await socket.expect("subscribed"))["heads"]
+
+
+async def test_who_leaves_sees_no_longer_which_members_are_online(tmp_path: Path) -> None:
+    seen = f"$presence:{TEAM}"
+    async with running_server(tmp_path, namespaces={"group": Namespace(presence=True)}) as server:
+        await join(server, "team", "alice", "bob")
+        token = server.token("alice")
+        messages = f"/v1/channels/{seen}/messages"
+        async with (
+            server.socket(f"/v1/ws?channels={seen}", token=token) as socket,
+            server.peer() as kept,
+            server.peer() as held,
+        ):
+            assert seen in (await socket.expect("hello"))["heads"]
+            await until(lambda: seen in server.hub.log.heads)  # alice herself has come
+            assert (await kept.ask("GET", f"{messages}?after=0", token=token)).status == 200
+            await held.write(request("GET", f"{messages}?after=head&wait=60", token=token))
+            await until(lambda: server.hub.pulls.held)
+            await leave(server, "team", "alice")
+            assert (await held.answer()).code == "forbidden"
+            assert (await kept.ask("GET", f"{messages}?after=0", token=token)).code == "forbidden"
+            while (told := await socket.message())["type"] == "hint":
+                pass  # that alice was there at all
+            assert (told["type"], told["channels"]) == ("unsubscribed", [TEAM, seen])
+            async with server.socket(token=server.token("bob")) as bob:
+                await bob.expect("hello")
+                await server.publish("all", 1)
+                assert (await socket.expect("hint"))["channel"] == "all"
 
 
 async def test_a_service_follows_a_group_whoever_is_in_it(server: Server) -> None:

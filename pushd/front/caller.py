@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pushd.core.names import SESSION_PREFIX
+from pushd.core.names import PRESENCE_PREFIX, SESSION_PREFIX
 from pushd.core.permissions import Identity
 from pushd.errors import PushdError, Unauthorized
 from pushd.front.origins import check_ambient
@@ -12,6 +12,10 @@ from pushd.front.request import Request
 from pushd.groups import GROUP
 from pushd.hook import Question, Sent
 from pushd.hub import Hub
+
+# Of a group nobody is a member for ever, and a session may end before the connection: who may read
+# these is asked each time.
+PASSING = (GROUP, SESSION_PREFIX, PRESENCE_PREFIX)
 
 
 class Caller:
@@ -97,8 +101,7 @@ class Caller:
             self._hub.access.check_valid(identity, now)
             return
         self._hub.access.check_read(identity, channel, now)
-        # Of a group nobody is a member for ever, and a session may end before the connection.
-        if not channel.startswith((GROUP, SESSION_PREFIX)):
+        if not channel.startswith(PASSING):
             self._allowed, self._channel = identity, channel
 
 
