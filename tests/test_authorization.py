@@ -170,15 +170,20 @@ ROUTES = [
 # fmt: on
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
+def settings() -> dict[str, Any]:
+    """Of the server that the table is about."""
     keys = tuple(
         ApiKeyTable(scope, hashlib.sha256(key.encode()).hexdigest(), (scope,))
         for scope, key in KEYS.items()
     )
     limited = ApiKeyTable("one", hashlib.sha256(LIMITED.encode()).hexdigest(), SCOPES, ("news",))
     namespaces = {"open": Namespace(public=True), "news": Namespace(presence=True)}
-    async with running_server(tmp_path, keys=(*keys, limited), namespaces=namespaces) as it:
+    return {"keys": (*keys, limited), "namespaces": namespaces}
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with running_server(tmp_path, **settings()) as it:
         yield it
 
 
@@ -187,20 +192,26 @@ def of_session(body: Any, session: str) -> Any:
     return json.loads(json.dumps(body).replace("{session}", session)) if body else body
 
 
+async def ask_route(
+    server: Server, route: Route, credential: str | None, headers: dict[str, str] | None = None
+) -> Answer:
+    """With all there that the row names."""
+    stored = await server.publish("news", 1)
+    await server.publish("user:alice", 1)
+    await join(server, "team", "carl")
+    async with server.socket(token=token("carl")) as socket:
+        session = (await socket.expect("hello"))["session"]
+        path = route.path.format(session=session, seq=stored["seq"])
+        body = of_session(route.body, session)
+        given = {**route.headers, **(headers or {})}
+        return await server.ask(route.method, path, token=credential, body=body, headers=given)
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 async def test_a_route(server: Server, route: Route) -> None:
     statuses = []
     for caller in CALLERS:
-        stored = await server.publish("news", 1)
-        await server.publish("user:alice", 1)
-        await join(server, "team", "carl")
-        async with server.socket(token=token("carl")) as socket:
-            session = (await socket.expect("hello"))["session"]
-            path = route.path.format(session=session, seq=stored["seq"])
-            body = of_session(route.body, session)
-            answer = await server.ask(
-                route.method, path, token=credential(caller), body=body, headers=route.headers
-            )
+        answer = await ask_route(server, route, credential(caller))
         if answer.status == 401:
             assert answer.code == ("token_expired" if caller == "expired" else "unauthorized")
         statuses.append(answer.status)

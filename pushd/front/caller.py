@@ -56,10 +56,18 @@ class Caller:
         header = request.headers.get(b"authorization")
         if header is None:
             check_ambient(self._hub, request.method, request.headers)
-        if self._identity is not None and header == self._credential:
-            known = self._remembered(request, self._identity)
-            if known is not None:
-                return known
+        identity = self._identity
+        if (
+            identity is not None
+            and header == self._credential
+            and (self._sent is None or self._sent == self._hub.authenticator.sent(request.headers))
+        ):
+            try:
+                self._hub.access.check_valid(identity, time.time())
+            except PushdError:
+                pass  # the keys may be others now, and so may the application's answer
+            else:
+                return identity
         return self._identify(request, header, None if header is None else bearer(header))
 
     def identify_by(self, request: Request, token: str) -> Identity:
@@ -70,15 +78,6 @@ class Caller:
         """The application's answer about the request that is dispatched once more now; None when
         that is over."""
         self._told = answer
-
-    def _remembered(self, request: Request, identity: Identity) -> Identity | None:
-        if self._sent is not None and self._sent != self._hub.authenticator.sent(request.headers):
-            return None
-        try:
-            self._hub.access.check_valid(identity, time.time())
-        except PushdError:
-            return None  # the keys may be others now, and so may the application's answer
-        return identity
 
     def _identify(
         self, request: Request, shown: bytes | str | None, credential: str | None

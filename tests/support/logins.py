@@ -84,7 +84,7 @@ Way = Callable[[Server, str | None, Headers], Awaitable[str]]
 
 
 def _said(answer: Answer) -> str:
-    return "in" if answer.status < 300 else answer.code
+    return "in" if answer.status < 300 or answer.code == "no_handler" else answer.code
 
 
 async def _operators(server: Server, token: str | None, headers: Headers) -> str:
@@ -200,6 +200,8 @@ HTTP_WAYS: dict[str, Way] = {
     "pull many": _http("POST", "/v1/pull", {"cursors": {"news": "0"}}),
     "ack": _http("POST", "/v1/ack", {"cursors": {"news": "0"}}),
     "read": _http("POST", "/v1/channels/news/read", {"cursor": "0"}),
+    "inbox": _http("GET", "/v1/inbox"),
+    "call": _http("POST", "/v1/call", {"name": "X"}),
     "operators": _operators,
 }  # fmt: skip
 WAYS: dict[str, Way] = {
