@@ -1,13 +1,16 @@
+import { Backoff } from './backoff.js'
 import { Channel } from './channel.js'
 import { Confirmer } from './confirm.js'
-import { Credential } from './credential.js'
+import { Credential, claimsOf } from './credential.js'
 import { Delivery } from './delivery.js'
 import { Emitter, report } from './emitter.js'
-import { environment } from './env.js'
+import { environment, sleep } from './env.js'
 import { PushError } from './errors.js'
 import { Hints } from './hints.js'
 import { Http } from './http.js'
+import { Inbox } from './inbox.js'
 import { Outbox, outboxStore } from './outbox.js'
+import { Presence } from './presence.js'
 import { Puller } from './puller.js'
 import { localStore, memoryStore } from './stores.js'
 import { SharedHints, sharing } from './tabs.js'
@@ -15,6 +18,7 @@ import { SharedHints, sharing } from './tabs.js'
 /**
  * @typedef {object} Options
  * @property {import('./credential.js').TokenOption} [token] or a function that gives a new one
+ * @property {string} [account] who is signed in, where the token is no JWT: keeps apart what is kept
  * @property {string} [device] names this client for ever; made once and kept if left out
  * @property {'memory' | 'local' | import('./stores.js').CursorStore} [store]
  * @property {import('./delivery.js').Guarantee} [delivery]
@@ -35,13 +39,13 @@ import { SharedHints, sharing } from './tabs.js'
  *   state: {state: State, transport?: string, reason?: string},
  *   error: {error: unknown, channel?: string},
  *   read: {channel: string, cursor: string},
- *   sent: {id: string, error?: PushError},
+ *   sent: {id: string, results?: import('./types.js').Published[], error?: PushError},
  *   frame: import('./types.js').Frame
  * }} ClientEvents
  */
 
-/** @type {Map<string, Client>} connecting twice is one connection */
-const clients = new Map()
+/** @type {{base: string, options: Options, client: Client}[]} connecting twice is one connection */
+const clients = []
 
 /**
  * A client of the pushd at `url`. The same address and options again are the same client, until
@@ -52,16 +56,17 @@ const clients = new Map()
  */
 export function connect(url, options = {}) {
   const base = url.replace(/\/+$/, '')
-  const plain = typeof options.token !== 'string' && !options.env && !options.signal
-  const key = plain ? `${base} ${options.device} ${options.own} ${options.delivery}` : undefined
-  const known = key && clients.get(key)
-  if (known) return known
-  const client = new Client(base, options)
-  if (key) {
-    clients.set(key, client)
-    client.closed.addEventListener('abort', () => clients.delete(key))
-  }
-  return client
+  const known = clients.find((each) => each.base === base && alike(each.options, options))
+  if (known) return known.client
+  const made = { base, options, client: new Client(base, options) }
+  clients.push(made)
+  made.client.closed.addEventListener('abort', () => clients.splice(clients.indexOf(made), 1))
+  return made.client
+}
+
+/** @param {Record<string, any>} one @param {Record<string, any>} other */
+function alike(one, other) {
+  return Object.keys({ ...one, ...other }).every((key) => one[key] === other[key])
 }
 
 /** @extends {Emitter<ClientEvents>} */
@@ -70,13 +75,17 @@ export class Client extends Emitter {
   #env
   #http
   #puller
+  /** @type {Hints | SharedHints | undefined} */
   #hints
   #confirmer
   #delivery
   #outbox
   /** @type {Map<string, Channel>} */
   #channels = new Map()
-  #store
+  #store = memoryStore()
+  #ready
+  /** @type {Inbox | undefined} */
+  #inbox
   /** @type {{state: State, transport?: string, reason?: string}} */
   #state = { state: 'connecting' }
 
@@ -93,15 +102,9 @@ export class Client extends Emitter {
     }))
     const credential = new Credential(options.token, env)
     const storage = env.storage
-    const prefix = `pushd:${base}`
-    this.device = options.device ?? kept(storage, `${prefix}:device`, () => randomId(env))
-    this.#store = !options.store || options.store === 'memory' || (options.store === 'local' && !storage)
-      ? memoryStore()
-      : options.store === 'local' && storage
-        ? localStore(`${prefix}:cursor`, storage)
-        : /** @type {import('./stores.js').CursorStore} */ (options.store)
+    this.device = options.device ?? kept(storage, `pushd:${base}:device`, () => randomId(env))
     this.#http = new Http(base, credential, env, this.closed)
-    this.#confirmer = new Confirmer(env, this.#store, (cursors, last) => this.#ack(cursors, last), (error) => this.#failed(error))
+    this.#confirmer = new Confirmer(env, (cursors, last) => this.#ack(cursors, last), (error) => this.#failed(error))
     this.#delivery = new Delivery(env, this.closed, options.delivery ?? 'at-least-once', this.#confirmer, (error, channel) => this.#failed(error, channel))
     this.own = new Channel(this, '*')
     this.#puller = new Puller(this.#http, env, {
@@ -112,10 +115,10 @@ export class Client extends Emitter {
       trouble: (error) => this.#trouble(error),
       final: (error) => this.#stop(error)
     }, { mine: options.own ?? false, device: this.device, interval: options.interval, visible })
-    this.#outbox = new Outbox(this.#http, env, outboxStore(`${prefix}:out:`, storage),
-      ({ id }, error) => this.emit('sent', { id, error }))
-    this.#hints = this.#makeHints(base, credential, options)
-    this.#begin(options.signal)
+    this.#outbox = new Outbox(this.#http, env, (entry, results, error) => this.#sent(entry, results, error))
+    if (!(options.transports ?? ['sse']).length) this.#puller.poll()
+    this.#ready = this.#begin(base, credential, options)
+    this.#watch(options.signal)
   }
 
   /** Aborts when the client is closed. */
@@ -150,7 +153,8 @@ export class Client extends Emitter {
    * @param {any} data
    * @param {PublishOptions} [options]
    */
-  publish(to, data, { id = randomId(this.#env), type, signal } = {}) {
+  async publish(to, data, { id = randomId(this.#env), type, signal } = {}) {
+    await this.#ready
     const body = { to, message: { data, id, ...(type && { type }) } }
     return this.#outbox.add({ id, at: this.#env.wall(), body }, signal)
   }
@@ -164,6 +168,8 @@ export class Client extends Emitter {
   async read(channel, cursor) {
     const path = `/v1/channels/${encodeURIComponent(channel)}/read`
     await this.#http.ask('POST', path, { cursor, device: this.device })
+    // The others are told by the server, this one knows.
+    this.#notice({ type: 'read', channel, cursor })
   }
 
   /**
@@ -193,6 +199,37 @@ export class Client extends Emitter {
     return answer?.data
   }
 
+  /** What is unread in the user's own channels, kept current. */
+  inbox() {
+    this.#inbox ??= new Inbox(this)
+    this.#inbox.load().catch((error) => this.#failed(error))
+    return this.#inbox
+  }
+
+  /** Who follows a topic, kept current. @param {string} topic */
+  presence(topic) {
+    return new Presence(this, topic)
+  }
+
+  /**
+   * Any request of the API, with the token of this client.
+   *
+   * @param {string} method
+   * @param {string} path
+   * @param {unknown} [body]
+   * @param {{signal?: AbortSignal}} [options]
+   */
+  ask(method, path, body, options) {
+    return this.#http.ask(method, path, body, options)
+  }
+
+  /** On the clock of this client, unless it is closed before. @param {number} ms @param {() => void} run */
+  later(ms, run) {
+    sleep(this.#env, ms, this.closed).then(() => {
+      if (!this.closed.aborted) run()
+    })
+  }
+
   /** Final. What waits in the outbox is kept for the next time. */
   close() {
     if (this.closed.aborted) return
@@ -205,6 +242,7 @@ export class Client extends Emitter {
   /** @param {Channel} channel */
   async follow(channel) {
     if (channel === this.own) return
+    await this.#ready
     let start = channel.after
     try {
       start = (await this.#store.load([channel.name]))[channel.name] ?? start
@@ -213,47 +251,82 @@ export class Client extends Emitter {
     }
     if (this.closed.aborted || !channel.handlers('message').length) return
     this.#puller.follow(channel.name, start)
-    this.#hints.changed()
+    this.#hints?.changed()
   }
 
   /** @param {Channel} channel */
   unfollow(channel) {
     if (channel === this.own) return
     this.#puller.unfollow(channel.name)
-    this.#hints.send({ type: 'unsubscribe', channels: [channel.name] })
+    this.#hints?.dropped(channel.name)
   }
 
   // -- inside ------------------------------------------------------------------------------------------
 
-  /** @param {string} base @param {Credential} credential @param {Options} options */
-  #makeHints(base, credential, options) {
+  /**
+   * Once it is known who is signed in: what is kept here, and shared among tabs, is of one user.
+   *
+   * @param {string} base
+   * @param {Credential} credential
+   * @param {Options} options
+   */
+  async #begin(base, credential, options) {
+    const account = options.account ?? (await this.#subject(credential))
+    if (this.closed.aborted) return
+    const storage = this.#env.storage
+    const prefix = `pushd:${base}:${account}`
+    if (options.store === 'local' && storage) this.#store = localStore(`${prefix}:cursor`, storage)
+    else if (typeof options.store === 'object') this.#store = options.store
     const transports = options.transports ?? (this.#env.WebSocket ? ['websocket', 'sse'] : ['sse'])
     const make = (/** @type {import('./hints.js').HintListener} */ listener) =>
       new Hints(base, this.device, transports, this.#env, credential, listener)
-    /** @type {import('./hints.js').HintListener} */
-    const listener = {
+    const shared = account === '' || options.tabs === false || options.env ? undefined : sharing()
+    this.#hints = shared && transports.length
+      ? new SharedHints(`${prefix}:${this.device}`, shared, this.#env, make, this.#listener())
+      : make(this.#listener())
+    this.#confirmer.store = this.#store
+    this.#outbox.open(outboxStore(`${prefix}:out:`, storage))
+    for (const part of [this.#hints, this.#puller, this.#confirmer, this.#outbox]) {
+      part.run(this.closed).catch((error) => this.#stop(error))
+    }
+  }
+
+  /** The user of the token; '' if it does not say. @param {Credential} credential */
+  async #subject(credential) {
+    const backoff = new Backoff(this.#env.random)
+    while (!this.closed.aborted) {
+      try {
+        return String(claimsOf((await credential.token()) ?? '').sub ?? '')
+      } catch (cause) {
+        const error = /** @type {PushError} */ (cause)
+        if (!error.transient) {
+          this.#stop(error)
+          break
+        }
+        this.#trouble(error)
+        await sleep(this.#env, backoff.next(error.retryAfterMs), this.closed)
+      }
+    }
+    return ''
+  }
+
+  /** @returns {import('./hints.js').HintListener} */
+  #listener() {
+    return {
       places: () => this.#places(),
       onFrame: (frame, kind) => this.#frame(frame, kind),
       onLost: (reason, wasLive) => this.#lost(reason, wasLive),
       onFinal: (error) => this.#stop(error)
     }
-    const shared = options.tabs === false || options.env ? undefined : sharing()
-    if (!transports.length) this.#puller.poll()
-    return shared && transports.length
-      ? new SharedHints(`pushd:${base}:${this.device}`, shared, this.#env, make, listener)
-      : make(listener)
   }
 
-  /** @param {AbortSignal | undefined} signal */
-  #begin(signal) {
-    for (const part of [this.#hints, this.#puller, this.#confirmer, this.#outbox]) {
-      part.run(this.closed).catch((error) => this.#stop(error))
-    }
+  /** What the page tells. @param {AbortSignal | undefined} signal */
+  #watch(signal) {
     const close = () => this.close()
     const wake = () => {
       if (!visible()) return
       this.#puller.wake()
-      this.#hints.wake()
+      this.#hints?.wake()
       this.#outbox.wake()
     }
     const hide = () => this.#confirmer.now()
@@ -269,6 +342,11 @@ export class Client extends Emitter {
       signal?.removeEventListener('abort', close)
     })
     if (signal?.aborted) close()
+  }
+
+  /** @param {import('./outbox.js').Entry} entry @param {any} results @param {PushError | undefined} error */
+  #sent({ id }, results, error) {
+    this.emit('sent', { id, results, error })
   }
 
   #places() {
@@ -337,7 +415,7 @@ export class Client extends Emitter {
 
   /** @param {Record<string, string>} cursors @param {boolean} last */
   async #ack(cursors, last) {
-    if (!last && this.#hints.send({ type: 'ack', cursors })) return
+    if (!last && this.#hints?.send({ type: 'ack', cursors })) return
     await this.#http.ask('POST', '/v1/ack', { cursors, device: this.device }, { keepalive: last })
   }
 

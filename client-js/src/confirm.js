@@ -1,5 +1,6 @@
 import { Backoff } from './backoff.js'
 import { Wakeup, sleep } from './env.js'
+import { memoryStore } from './stores.js'
 
 const BATCH_MS = 500
 const MOST_AT_ONCE = 128
@@ -16,13 +17,13 @@ export class Confirmer {
 
   /**
    * @param {import('./env.js').Env} env
-   * @param {import('./stores.js').CursorStore} store
    * @param {(cursors: Record<string, string>, last: boolean) => Promise<void>} ack
    * @param {(error: unknown) => void} onError
    */
-  constructor(env, store, ack, onError) {
+  constructor(env, ack, onError) {
     this.env = env
-    this.store = store
+    /** @type {import('./stores.js').CursorStore} */
+    this.store = memoryStore()
     this.ack = ack
     this.onError = onError
   }

@@ -98,11 +98,18 @@ export class Credential {
 
 /** `exp` of a JWT in Unix milliseconds, unverified; Infinity when there is none. @param {string} token */
 export function expiryOf(token) {
+  const { exp } = claimsOf(token)
+  return typeof exp === 'number' ? exp * 1000 : Infinity
+}
+
+/** What a JWT claims, unverified; nothing for what is none. @param {string} token @returns {Record<string, unknown>} */
+export function claimsOf(token) {
   try {
     const part = (token.split('.')[1] ?? '').replace(/-/g, '+').replace(/_/g, '/')
-    const { exp } = JSON.parse(atob(part))
-    return typeof exp === 'number' ? exp * 1000 : Infinity
+    const bytes = Uint8Array.from(atob(part), (each) => each.charCodeAt(0))
+    const claims = JSON.parse(new TextDecoder().decode(bytes))
+    return typeof claims === 'object' && claims !== null ? claims : {}
   } catch {
-    return Infinity
+    return {}
   }
 }

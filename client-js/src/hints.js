@@ -30,6 +30,8 @@ export class Hints {
   /** @type {string | undefined} the last WebSocket session, which a stream may replace */
   #last
   #stale = 0
+  /** Which channels the session was told of. @type {Set<string>} */
+  #told = new Set()
   #hurry = new AbortController()
 
   /**
@@ -81,7 +83,19 @@ export class Hints {
 
   /** Other channels are followed now. A stream has to be opened anew for them. */
   changed() {
-    if (this.#session?.kind === 'sse') this.#session.close('other channels', 1000)
+    const session = this.#session
+    if (!session?.live) return // its hello is yet to come, and looks itself
+    const places = this.listener.places()
+    const rest = Object.fromEntries(Object.entries(places).filter(([name]) => !this.#told.has(name)))
+    if (!Object.keys(rest).length) return
+    if (session.kind === 'sse') return session.close('other channels', 1000)
+    for (const name of Object.keys(rest)) this.#told.add(name)
+    session.send({ type: 'subscribe', channels: rest })
+  }
+
+  /** Of no interest any more. @param {string} name */
+  dropped(name) {
+    if (this.#told.delete(name)) this.send({ type: 'unsubscribe', channels: [name] })
   }
 
   /** @param {number} ms @param {AbortSignal} closed */
@@ -125,9 +139,11 @@ export class Hints {
     const session = new Session(kind, this.env, this.credential, (frame) => {
       if (frame.type === 'hello' && kind === 'websocket') this.#last = frame.session
       this.listener.onFrame(frame, kind)
-      if (frame.type === 'hello') this.#subscribeRest(session, rest)
+      if (frame.type === 'hello') this.changed()
     })
-    const [url, rest] = this.#address(kind)
+    const [url, named] = this.#address(kind)
+    // A stream cannot be told of more; what its address has no room for is pulled every interval.
+    this.#told = new Set(kind === 'sse' ? Object.keys(this.listener.places()) : named)
     if (closed.aborted) session.close('closed here')
     this.#session = session
     const over = new AbortController()
@@ -137,32 +153,22 @@ export class Hints {
     return end
   }
 
-  /** @param {Session} session @param {Record<string, string>} rest */
-  #subscribeRest(session, rest) {
-    if (Object.keys(rest).length) session.send({ type: 'subscribe', channels: rest })
-  }
-
   /**
    * @param {import('./ladder.js').Transport} kind
-   * @returns {[string, Record<string, string>]} and what the address has no room for
+   * @returns {[string, string[]]} and which channels it names: it has no room for any number
    */
   #address(kind) {
     const query = []
-    /** @type {Record<string, string>} */
-    const rest = {}
-    const names = []
     let room = ADDRESS_BYTES
-    for (const [name, cursor] of Object.entries(this.listener.places())) {
-      const text = encodeURIComponent(name)
-      room -= text.length + 1
-      if (room >= 0) names.push(text)
-      else rest[name] = cursor
-    }
-    if (names.length) query.push(`channels=${names.join(',')}`)
+    const names = Object.keys(this.listener.places()).filter((name) => {
+      room -= encodeURIComponent(name).length + 1
+      return room >= 0
+    })
+    if (names.length) query.push(`channels=${names.map(encodeURIComponent).join(',')}`)
     if (this.device) query.push(`device=${encodeURIComponent(this.device)}`)
     if (kind === 'sse' && this.#last) query.push(`replaces=${encodeURIComponent(this.#last)}`)
     const path = kind === 'websocket' ? '/v1/ws' : '/v1/events'
-    return [`${this.base}${path}?${query.join('&')}`, rest]
+    return [`${this.base}${path}?${query.join('&')}`, names]
   }
 
   /**

@@ -18,21 +18,27 @@ const MOST = 1_000
 export class Outbox {
   #changed = new Wakeup()
   /** @type {Entry[]} */
-  #entries
+  #entries = []
+  /** @type {OutboxStore | undefined} */
+  #store
   /** @type {Map<string, {resolve: (results: any) => void, reject: (error: unknown) => void}>} */
   #waiting = new Map()
 
   /**
    * @param {import('./http.js').Http} http
    * @param {import('./env.js').Env} env
-   * @param {OutboxStore} store
-   * @param {(entry: Entry, error: PushError | undefined) => void} onDone also of what an earlier page left
+   * @param {(entry: Entry, results: any, error: PushError | undefined) => void} onDone also of what
+   *   an earlier page left
    */
-  constructor(http, env, store, onDone) {
+  constructor(http, env, onDone) {
     this.http = http
     this.env = env
-    this.store = store
     this.onDone = onDone
+  }
+
+  /** Of whom it is, is known now. @param {OutboxStore} store */
+  open(store) {
+    this.#store = store
     this.#entries = store.load()
   }
 
@@ -53,7 +59,7 @@ export class Outbox {
       if (this.#entries.length >= MOST) {
         return reject(new PushError('outbox_full', `${MOST} messages wait to be sent`))
       }
-      this.store.add(entry)
+      this.#store?.add(entry)
       this.#waiting.set(entry.id, { resolve, reject })
       this.#entries.push(entry)
       signal?.addEventListener('abort', () => {
@@ -102,7 +108,7 @@ export class Outbox {
     if (!this.#settle(entry)) return
     if (error) waiting?.reject(error)
     else waiting?.resolve(results)
-    this.onDone(entry, error)
+    this.onDone(entry, results, error)
   }
 
   /** False when it was settled before. @param {Entry} entry */
@@ -111,7 +117,7 @@ export class Outbox {
     if (at < 0) return false
     this.#entries.splice(at, 1)
     this.#waiting.delete(entry.id)
-    this.store.remove(entry.id)
+    this.#store?.remove(entry.id)
     return true
   }
 }

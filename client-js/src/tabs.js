@@ -85,8 +85,14 @@ export class SharedHints {
 
   /** Other channels are followed now. */
   changed() {
-    if (this.#hints) this.#more(this.listener.places())
+    if (this.#hints) this.#hints.changed()
     else this.#want()
+  }
+
+  /** This tab needs it no more; the others may. @param {string} name */
+  dropped(name) {
+    if (!this.#hints) this.#want()
+    else if (!(name in this.#allPlaces())) this.#hints.dropped(name)
   }
 
   /** @param {AbortSignal} closed */
@@ -153,14 +159,6 @@ export class SharedHints {
     this.listener.onFrame(frame, kind)
   }
 
-  /** Follow these, too. @param {Record<string, string>} places */
-  #more(places) {
-    const known = this.#live?.frame.heads ?? {}
-    const fresh = Object.fromEntries(Object.entries(places).filter(([name]) => !(name in known)))
-    if (!Object.keys(fresh).length || !this.#live) return
-    if (!this.#hints?.send({ type: 'subscribe', channels: fresh })) this.#hints?.changed()
-  }
-
   // -- between tabs ----------------------------------------------------------------------------------
 
   #want() {
@@ -187,7 +185,7 @@ export class SharedHints {
     if (message.wants) {
       this.#others.set(message.wants, { places: message.places, at: this.env.now() })
       if (this.#live) this.#say({ to: message.wants, frame: this.#live.frame, kind: this.#live.kind })
-      this.#more(message.places)
+      this.#hints?.changed()
     } else if (message.gone) this.#others.delete(message.gone)
     else if (message.wake) this.#hints?.wake()
   }
