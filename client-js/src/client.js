@@ -130,6 +130,12 @@ export class Client extends Emitter {
     return this.#state
   }
 
+  /** Where each followed channel is; undefined while only the server knows. */
+  get cursors() {
+    const following = this.#puller.following
+    return Object.fromEntries(following.names.map((name) => [name, following.cursor(name)]))
+  }
+
   // -- what applications do ------------------------------------------------------------------------
 
   /**
