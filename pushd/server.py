@@ -15,6 +15,7 @@ import trio
 
 from pushd import __version__
 from pushd.build import make_hub, make_log
+from pushd.demo import furnish
 from pushd.errors import PushdError
 from pushd.front.acceptor import Acceptor, listen, raise_file_limit
 from pushd.front.routes import Engines, Routes
@@ -121,6 +122,8 @@ async def _start_services(hub: Hub, stopper: Stopper, load: Callable[[], Setting
     await services.start(hub.announcer.run)
     await hub.application.start(services)
     await services.start(reloader.run)
+    if hub.settings.dev:
+        await furnish(hub)
 
 
 def _open_doors(

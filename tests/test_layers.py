@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"poller", "pollers", "presence", "rooms", "announcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper"}),
-    frozenset({"build", "shutdown", "reload", "server"}),
+    frozenset({"build", "shutdown", "reload", "server", "demo"}),
     frozenset({"cli", "testing"}),
 )
 

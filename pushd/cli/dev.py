@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def write_private(path: Path, content: msgspec.Struct) -> None:
         raise CannotStart(f"cannot write {path}: {error.strerror}") from None
 
 
-def welcome(settings: Settings, client: DevClient) -> str:
+def welcome(settings: Settings, client: DevClient, links: Iterable[tuple[str, str, str]]) -> str:
     """What to do next. Every command is one line that bash and zsh take as it is."""
     messages = f"{client.url}/v1/channels/news/messages"
     return f"""
@@ -119,12 +120,20 @@ Watch it, in a second terminal in this directory{_how_to_find_pushctl()}:
 
 pushctl tail news
 
+Talk to yourself: each link is a page that is signed in as somebody, for 24 hours.
+Open some side by side, in windows of their own:
+
+{_pages(links)}
 {_calls(settings, client)}Elsewhere, or with another --data than ./data, type this first:
 
 export PUSHD_URL='{client.url}' PUSHD_TOKEN='{client.token}'
 
 Ctrl-C stops the server. Data, keys: {settings.data}
 """
+
+
+def _pages(links: Iterable[tuple[str, str, str]]) -> str:
+    return "".join(f"  {page} as {user}\n{address}\n\n" for page, user, address in links)
 
 
 def _calls(settings: Settings, client: DevClient) -> str:

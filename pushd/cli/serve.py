@@ -19,6 +19,7 @@ from pushd.cli.dev import (
     with_dev_keys,
     write_private,
 )
+from pushd.demo import with_demo
 from pushd.errors import BadSetting, CannotStart
 from pushd.settings import Settings, load
 from pushd.settings.declare import Declared, declared
@@ -112,7 +113,7 @@ def _settings(config_file: Path | None, texts: Mapping[str, str]) -> Settings:
     """Also asked when SIGHUP has them read again. Raises BadSetting."""
     settings = load(config_file, options=texts).settings
     if settings.dev:
-        return with_dev_keys(settings)
+        return with_demo(with_dev_keys(settings))
     if not settings.has_key:
         raise BadSetting(
             "no key is set, so nobody could publish or connect. Set PUSHD_API_KEY (services) and"
@@ -166,7 +167,7 @@ def _ready(settings: Settings, address: str) -> None:
     if settings.dev:
         client = _dev_client(settings, base)
         write_private(settings.data / CLIENT_FILE, client)
-        click.echo(welcome(settings, client))
+        click.echo(welcome(settings, client, _demo_links(settings, base)))
 
 
 def _dev_client(settings: Settings, base: str) -> DevClient:
@@ -183,6 +184,27 @@ def _dev_client(settings: Settings, base: str) -> DevClient:
         ttl_s=TOKEN_TTL_S,
     )
     return DevClient(base + settings.path_prefix, token, settings.api_key)
+
+
+def _demo_links(settings: Settings, base: str) -> list[tuple[str, str, str]]:
+    from pushd.auth import mint_token
+    from pushd.demo import PUBLISH, SUBSCRIBE, links
+
+    secret = settings.jwt_secret
+    assert secret is not None
+
+    def token_of(user: str) -> str:
+        attributes = {"name": user.capitalize()}
+        return mint_token(
+            secret,
+            user,
+            subscribe=SUBSCRIBE,
+            publish=PUBLISH,
+            ttl_s=TOKEN_TTL_S,
+            attributes=attributes,
+        )
+
+    return links(base, token_of, settings.path_prefix)
 
 
 command = _ServeCommand("serve", params=list(_options()), callback=_serve, help=_serve.__doc__)

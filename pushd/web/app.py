@@ -18,6 +18,7 @@ from pushd.hub import Hub
 from pushd.metrics import CONTENT_TYPE
 from pushd.web.asyncapi import asyncapi
 from pushd.web.call import Call, identify, is_local, parse_call
+from pushd.web.demo import add_demo
 from pushd.web.docs import docs_page
 from pushd.web.docs_script import SCRIPT_SOURCE
 from pushd.web.files import add_files
@@ -46,6 +47,8 @@ def make_app(hub: Hub) -> QuartTrio:
         _register(app, hub, operation)
     _add_pages(app, hub)
     add_files(app)
+    if hub.settings.dev:
+        add_demo(app)
     _add_metrics(app, hub)
 
     @app.after_request

@@ -10,9 +10,9 @@ const who = signedIn()
 if (who) start(who)
 else askForLink()
 
-function start({ token, user }) {
+function start({ token, user, base }) {
   const wire = new Wire()
-  const push = connect(location.origin, { token, own: true, tabs: false, fetch: wire.fetch, WebSocket: wire.WebSocket })
+  const push = connect(location.origin + base, { token, own: true, tabs: false, fetch: wire.fetch, WebSocket: wire.WebSocket })
   globalThis.push = push // to play with, in the console
   const channel = `user:${user}:notes`
   const inbox = push.inbox()

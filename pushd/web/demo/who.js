@@ -4,18 +4,20 @@ export const PEOPLE = { alice: 'Alice', bob: 'Bob', carol: 'Carol', dave: 'Dave'
 
 const COLOURS = ['#0b6b4f', '#a04a00', '#6a3ea1', '#0b5cad', '#8a1c4a', '#3c6a00']
 
-/** @returns {{token: string, user: string} | undefined} */
+/** @returns {{token: string, user: string, base: string} | undefined} */
 export function signedIn() {
-  const given = new URLSearchParams(location.hash.slice(1)).get('token')
-  if (given) {
+  const given = new URLSearchParams(location.hash.slice(1))
+  if (given.has('token')) {
     // For this tab; a second window may be somebody else.
-    sessionStorage.setItem('token', given)
+    sessionStorage.setItem('token', given.get('token'))
+    sessionStorage.setItem('base', given.get('base') ?? '')
     history.replaceState(null, '', location.pathname)
   }
   const token = sessionStorage.getItem('token')
   if (!token) return undefined
   try {
-    return { token, user: JSON.parse(atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))).sub }
+    const claims = JSON.parse(atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')))
+    return { token, user: claims.sub, base: sessionStorage.getItem('base') ?? '' }
   } catch {
     return undefined
   }
