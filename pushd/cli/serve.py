@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pushd import __version__
+from pushd.cli.demo import PUBLISH, SUBSCRIBE, links, with_demo
 from pushd.cli.dev import (
     CLIENT_FILE,
     TOKEN_TTL_S,
@@ -19,7 +20,6 @@ from pushd.cli.dev import (
     with_dev_keys,
     write_private,
 )
-from pushd.demo import with_demo
 from pushd.errors import BadSetting, CannotStart
 from pushd.settings import Settings, load
 from pushd.settings.declare import Declared, declared
@@ -188,7 +188,6 @@ def _dev_client(settings: Settings, base: str) -> DevClient:
 
 def _demo_links(settings: Settings, base: str) -> list[tuple[str, str, str]]:
     from pushd.auth import mint_token
-    from pushd.demo import PUBLISH, SUBSCRIBE, links
 
     secret = settings.jwt_secret
     assert secret is not None

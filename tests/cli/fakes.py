@@ -29,6 +29,7 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.logs: dict[str, list[dict[str, Any]]] = {}
         self.script: list[tuple[int, dict[str, Any]]] = []
+        self.pulls: list[dict[str, Any]] = []  # answers of the first of those
         self.seen: list[tuple[str, str, Any, str]] = []
 
     def publish(self, channel: str, message: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +57,8 @@ class Server(ThreadingHTTPServer):
         path = [unquote(part) for part in parts.path.split("/")[2:]]
         if method == "POST" and path[0] == "channels":
             return 201, self.publish(path[1], body)
+        if path == ["pull"] and self.pulls:
+            return 200, self.pulls.pop(0)
         if path == ["pull"]:
             pages = {
                 name: self.page(name, after, body["limit"])

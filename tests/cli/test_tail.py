@@ -152,11 +152,7 @@ def test_tail_shows_resets_and_goes_on(server: Server) -> None:
     server.publish("news", {"data": "m2"})
     reset = {"code": "expired", "epoch": EPOCH, "first": 2, "head": 2, "skipped": 1,
              "resume": f"{EPOCH}.1"}  # fmt: skip
-    server.script = [
-        (404, {"code": "not_found", "detail": "no WebSocket"}),
-        (404, {"code": "not_found", "detail": "no event stream"}),
-        (200, {"channels": {"news": {"reset": reset}}, "notices": []}),
-    ]
+    server.pulls = [{"channels": {"news": {"reset": reset}}, "notices": []}]
     result = run(server, "tail", "news", "--after", f"{EPOCH}.0")
     assert texts(result) == ["m2"]
     assert "reset (expired), messages missing: 1" in result.stderr
