@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pushd.log.administration import MOST_DISCARDED
 from pushd.log.changes import Erased
+from pushd.log.lags import MOST_DEVICES, Following
 from pushd.log.live import MembersChanged
 from pushd.log.log import Log
 from pushd.log.members import Membership
@@ -23,12 +24,14 @@ from pushd.log.slowest import Slowest
 from pushd.log.statistics import Histogram, LogStatistics
 
 __all__ = [
+    "MOST_DEVICES",
     "MOST_DISCARDED",
     "Advance",
     "Append",
     "Change",
     "Entry",
     "Erased",
+    "Following",
     "Head",
     "Histogram",
     "Log",

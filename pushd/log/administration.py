@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pushd.core.positions import MAX_SEQ
+from pushd.core.positions import MAX_SEQ, Cursor
 from pushd.core.pulling import Position
 from pushd.errors import BadRequest, PushdError
 from pushd.groups import Groups
@@ -22,6 +22,7 @@ from pushd.log.changes import (
     Unrevoke,
 )
 from pushd.log.groupchanges import ChangeMembers, DeleteGroup
+from pushd.log.lags import Following, ReadDelivered
 from pushd.log.live import Live, MembersChanged
 from pushd.log.marks import MarkBuffer
 from pushd.log.members import Membership, ReadGroups, ReadMembers
@@ -193,6 +194,15 @@ class Administration:
     ) -> None:
         """Every mark of a user, by channel; marks of deleted channels are left out."""
         self._read(ReadUser(self._marks, user, done))
+
+    def read_delivered(
+        self,
+        devices: list[Following],
+        done: Callable[[list[dict[int, Cursor]] | PushdError], None],
+    ) -> None:
+        """How far each device has been given its channels, by their ids. Ask for no more than
+        ``MOST_DEVICES`` at once: others wait for the disk, too."""
+        self._read(ReadDelivered(self._marks, devices, done))
 
 
 def _text(value: str) -> str:

@@ -123,8 +123,16 @@ class LoadMarks:
         ids = msgspec.json.encode(self.channel_ids).decode()
         delivered: dict[int, Cursor] = {}
         if self.device is not None:
-            delivered = _found(connection.execute(_DELIVERED, (self.user, self.device, ids)))
+            delivered = delivered_to(connection, self.user, self.device, self.channel_ids)
         return delivered, _found(connection.execute(_READ, (self.user, ids)))
+
+
+def delivered_to(
+    connection: sqlite3.Connection, user: str, device: str, channel_ids: list[int]
+) -> dict[int, Cursor]:
+    """How far a device has been given these channels, on disk."""
+    ids = msgspec.json.encode(channel_ids).decode()
+    return _found(connection.execute(_DELIVERED, (user, device, ids)))
 
 
 def _found(rows: sqlite3.Cursor) -> dict[int, Cursor]:

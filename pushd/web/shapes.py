@@ -91,7 +91,8 @@ class SessionItem(msgspec.Struct):
     """A live connection, or a device that polls. ``user`` null: a service.
 
     ``channels``: the first of those that it follows; ``following``: how many. ``address`` null:
-    the key lacks scope admin.
+    the key lacks scope admin. ``lag``: how many messages of those channels the device lacks;
+    null without a device.
     """
 
     session: str
@@ -104,6 +105,7 @@ class SessionItem(msgspec.Struct):
     last_seen: int
     following: int
     channels: list[str]
+    lag: int | None
 
 
 class SessionPage(msgspec.Struct):

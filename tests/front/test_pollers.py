@@ -63,6 +63,7 @@ async def test_a_poller_as_administrators_see_it(server: Server) -> None:
             "address": "127.0.0.1",
             "following": 3,
             "channels": ["news", "all", "user:alice"],
+            "lag": 0,
         }
         await peer.write(poll(server, device="phone", wait=0.01))
         await peer.answer()

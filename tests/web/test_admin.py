@@ -57,10 +57,49 @@ async def test_a_session_as_administrators_see_it(server: Server) -> None:
             "address": "127.0.0.1",
             "following": 4,
             "channels": ["all", "user:alice", "room:1", "news"],
+            "lag": 0,
         }
         assert (await ask(socket, "ping"))["type"] == "pong"
     await until(lambda: not server.hub.sessions.by_id)
     assert await get(server, "/v1/sessions") == {"items": [], "next": None}
+
+
+async def test_how_far_sessions_are_behind(server: Server) -> None:
+    """By what their devices were given of the channels that they follow, on disk or not yet."""
+
+    async def lags(user: str = "alice", token: str = KEY) -> dict[str | None, int | None]:
+        items = await all_pages(server, f"/v1/sessions?user={user}&", token)
+        return {item["device"]: item["lag"] for item in items}
+
+    for number in range(5):
+        await server.publish("news", number)
+        await server.publish("user:alice", number)
+    await server.publish("elsewhere", 1)
+    token = server.token("alice")
+    async with (
+        session(server, device="d1", target="/v1/ws?channels=news") as socket,
+        session(server, target="/v1/ws?channels=news"),
+        session(server, "bob", device="d1"),
+        server.peer() as peer,
+        server.socket(token=KEY) as service,
+    ):
+        await service.expect("hello")
+        body = {"mine": True, "cursors": {"news": "head"}, "device": "d2", "wait": 0.01}
+        assert (await peer.ask("POST", "/v1/pull", token=token, body=body)).status == 200
+        assert await lags() == {"d1": 5, None: None, "d2": 5}, "an inbox from its start"
+        assert await lags("bob") == {"d1": 0}
+        cursors = {"news": f"{epoch(server)}.2", "user:alice": f"{epoch(server, 'user:alice')}.4"}
+        await socket.send({"type": "ack", "cursors": cursors})
+        assert (await ask(socket, "ping"))["type"] == "pong"
+        assert await lags() == {"d1": 3 + 1, None: None, "d2": 5}
+        user = await get(server, "/v1/users/alice")
+        assert sorted(item["lag"] or 0 for item in user["sessions"]) == [0, 4, 5]
+        await server.publish("news", 6)
+        await server.ask("POST", "/v1/channels/news/trim", token=KEY, body={"before": 6})
+        await server.ask("DELETE", "/v1/channels/user:alice", token=KEY)
+        assert await lags() == {"d1": 1, None: None, "d2": 0}
+        inbox_only = await lags(token="alice-key")
+        assert inbox_only == {"d1": 0, None: None, "d2": 0}
 
 
 async def test_addresses_are_for_administrators(server: Server) -> None:

@@ -11,6 +11,7 @@ import trio
 from pushd.core.permissions import ADMIN, READ
 from pushd.errors import NotFound
 from pushd.sessions import Session
+from pushd.web.admin.lags import lags_of
 from pushd.web.call import Call, page, searching
 from pushd.web.operation import Answer, Operation
 from pushd.web.params import LIMIT, NEXT, OF_NODE, OF_USER, REASON, RECONNECT, SESSION, USER
@@ -25,8 +26,13 @@ def wall_ms(moment: float) -> int:
     return int((time.time() - (trio.current_time() - moment)) * 1000)
 
 
-def session_item(call: Call, session: Session) -> SessionItem:
-    """What the caller may know of it."""
+async def session_items(call: Call, sessions: list[Session]) -> list[SessionItem]:
+    """What the caller may know of them."""
+    lags = await lags_of(call, sessions)
+    return [_item(call, each, lags.get(each.id)) for each in sessions]
+
+
+def _item(call: Call, session: Session, lag: int | None) -> SessionItem:
     channels = [name for name in session.following if call.covers(name)]
     return SessionItem(
         session=session.id,
@@ -39,6 +45,7 @@ def session_item(call: Call, session: Session) -> SessionItem:
         last_seen=wall_ms(session.last_seen),
         following=len(channels),
         channels=list(islice(channels, NAMED)),
+        lag=lag,
     )
 
 
@@ -56,8 +63,8 @@ async def list_sessions(call: Call) -> SessionPage:
         names = await trio.to_thread.run_sync(_search, call, live, limit + 1)
     found, following = page(names, limit)
     sessions = hub.sessions.by_id  # some may have ended meanwhile
-    items = [session_item(call, sessions[each]) for each in found if each in sessions]
-    return SessionPage(items, following)
+    living = [sessions[each] for each in found if each in sessions]
+    return SessionPage(await session_items(call, living), following)
 
 
 def _search(call: Call, live: list[Session], count: int) -> list[str]:
@@ -92,8 +99,8 @@ OPERATIONS = (
         path="/v1/sessions",
         tag="Users and sessions",
         summary="Live sessions",
-        help=f"Each item names at most {NAMED} of the channels that it follows. The address is "
-        "shown to keys with scope admin.",
+        help=f"Each item names at most {NAMED} of the channels that it follows; lag is of all of "
+        "them. The address is shown to keys with scope admin.",
         scopes=(READ, ADMIN),
         params=(OF_USER, OF_NODE, LIMIT, NEXT),
         answers=(Answer(200, "A page of sessions.", SessionPage),),

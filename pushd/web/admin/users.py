@@ -12,10 +12,10 @@ import trio
 from pushd.answers import answer_of
 from pushd.core.names import inbox_owner
 from pushd.core.permissions import ADMIN, READ
-from pushd.core.positions import Cursor
 from pushd.core.pulling import Position
 from pushd.log import Head, Marks, UserMarks
-from pushd.web.admin.sessions import KICKED, session_item, wall_ms
+from pushd.web.admin.lags import behind
+from pushd.web.admin.sessions import KICKED, session_items, wall_ms
 from pushd.web.call import Call, page, searching
 from pushd.web.operation import Answer, Operation
 from pushd.web.params import LIMIT, NEXT, ONLINE, USER
@@ -64,7 +64,7 @@ async def get_user(call: Call) -> User:
         marks = found.setdefault(own, UserMarks())
         marks.since = marks.since or call.hub.log.groups.since(own, user)
     item = _item(call, user)
-    sessions = [session_item(call, each) for each in call.hub.sessions.of_user(user)]
+    sessions = await session_items(call, call.hub.sessions.of_user(user))
     heads = call.hub.log.heads
     channels = [
         _channel(call, heads[name], marks)
@@ -85,16 +85,10 @@ def _channel(call: Call, head: Head, marks: UserMarks) -> UserChannel:
         read=None if marks.read is None else str(marks.read),
         unread=call.hub.sessions.unread(call.args["user"], head.channel, at, known),
         devices=[
-            DeviceState(device, str(cursor), _lag(cursor, head))
+            DeviceState(device, str(cursor), behind(cursor, head))
             for device, cursor in sorted(marks.delivered.items())
         ],
     )
-
-
-def _lag(cursor: Cursor, head: Head) -> int:
-    """How many retained messages come after it; one of another life is before them all."""
-    at = cursor.seq if cursor.epoch == head.epoch else 0
-    return head.seq - max(at, head.first - 1)
 
 
 async def erase(call: Call) -> Erased:
