@@ -24,6 +24,7 @@ from benchmarks.measures import Figures, Sizes
 SPARE = 100  # files that the server needs beside connections
 PATIENCE_S = 120.0
 PAGE = 1000
+NAMED = 1000
 
 
 class Api:
@@ -86,7 +87,7 @@ def _send(api: Api, crowd: Crowd, users: list[str], sockets: Counter[str], round
     """To a thousand users by name: other ones each time, then the same again."""
     new, known = [], []
     for turn in range(rounds * 2):
-        named = users[turn % rounds :: 10][:1000]
+        named = users[turn % rounds :: max(len(users) // NAMED, 1)][:NAMED]
         new_or_known = new if turn < rounds else known
         new_or_known.append(_send_once(api, crowd, named, sum(sockets[user] for user in named)))
     return {

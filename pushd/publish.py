@@ -13,10 +13,8 @@ from pushd.core.jsoncheck import MAX_DEPTH, check_json
 from pushd.core.messages import DEFAULT_TYPE, Draft
 from pushd.core.names import (
     SESSION_PREFIX,
-    Kind,
     check_channel,
     check_user,
-    kind_of,
     session_id,
 )
 from pushd.core.namespaces import Namespaces
@@ -157,10 +155,12 @@ class Publisher:
         by: Session | None = None,
     ) -> Append:
         """As ``submit``, for those who hand in several. Raises Forbidden, NotFound, RateLimited."""
+        rules = None if identity.user is None else self._namespaces  # which are about users
         for channel in channels:
-            if not may_publish(identity, channel, self._namespaces.of(channel).publish):
+            rule = "granted" if rules is None else rules.of(channel).publish
+            if not may_publish(identity, channel, rule):
                 raise Forbidden(f"You may not publish to channel {channel!r}.")
-            if kind_of(channel) is Kind.SESSION and self._access.session_of(channel) is None:
+            if channel.startswith(SESSION_PREFIX) and self._access.session_of(channel) is None:
                 raise NotFound(
                     f"There is no live session {session_id(channel)!r} of a user.",
                     cure="Ask GET /v1/sessions for those that live, or send to the user.",

@@ -177,7 +177,8 @@ class _Lines:
         self._connection.hub.counters.acked(stored)
 
     def told(self, stored: Stored) -> dict[str, Any]:
-        return self._connection.hub.audience.result(stored)
+        online = self._connection.hub.audience.online(stored.channel)
+        return {**stored_json(stored), "online": online}
 
     def settle(self, at: int, result: dict[str, Any]) -> None:
         self._results[at] = msgspec.json.encode(result)
