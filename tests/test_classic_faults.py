@@ -12,6 +12,7 @@ import trio
 
 from pushd.happenings import UserOffline
 from pushd.settings import Namespace
+from tests.support import delivering
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.application import WEBHOOK_SECRET, Reply
 from tests.support.diskgate import Gate, disk_full, on_disk
@@ -352,3 +353,29 @@ def heard(server: Server, kind: type[Any]) -> list[Any]:
     found: list[Any] = []
     server.hub.happenings.listen(kind, found.append)
     return found
+
+
+# -- "sent" marked before any ack ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tells", "confirms"),
+    [
+        (delivering.by_websocket, delivering.ack_frame),
+        (delivering.by_events, delivering.ack),
+        (delivering.by_poll, delivering.next_poll),
+        (delivering.by_pull, delivering.next_pull),
+    ],
+    ids=lambda way: way.__name__,
+)
+async def test_sent_is_not_marked_before_any_ack(
+    server: Server, tells: delivering.Tells, confirms: delivering.Confirms
+) -> None:
+    """Neither a hint nor an answer that the client has taken says that it has the message."""
+    async with tells(server) as told:
+        stored = await server.publish(delivering.INBOX, 1, id="m-1")
+        await told()
+        assert await delivering.who_has_it(server) == ([], False)
+    assert await delivering.who_has_it(server) == ([], False)
+    await confirms(server, f"{stored['epoch']}.1")
+    assert await delivering.who_has_it(server) == (["alice"], True)
