@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pushd.core.namespaces import DAY, Retention, Rules
+from pushd.core.namespaces import DAY, Hold, Retention, Rules
 from pushd.errors import BadSetting
 from pushd.settings import Settings, load
 from pushd.settings.load import Loaded
@@ -73,6 +73,27 @@ def rules(settings: Settings, channel: str) -> Rules:
         ("[namespaces.room]\npresence = true", "room:1", Rules(presence=True)),
         ("[namespaces.group]\npresence = true", "group:g", Rules(presence=True)),
         ("[namespaces.room]\npresence = true", "$presence:room:1", Rules()),
+        (
+            '[namespaces.a]\nhold_age = "8d"',
+            "a:b",
+            Rules(retention=Retention(hold=Hold(8 * DAY, 1_000_000, None))),
+        ),
+        (
+            'retention_age = "none"\nretention_bytes = 10\n[namespaces.a]\nhold_age = "1h"',
+            "a",
+            Rules(retention=Retention(None, 100_000, 10, Hold(3600.0, 1_000_000, 100))),
+        ),
+        (
+            '[namespaces.a]\nretention_messages = "none"\nretention_bytes = "1KiB"\n'
+            'hold_age = "30d"\nhold_messages = 5\nhold_bytes = "none"',
+            "a",
+            Rules(retention=Retention(7 * DAY, None, 1024, Hold(30 * DAY, 5, None))),
+        ),
+        (
+            '[namespaces.user]\nhold_age = "91d"\nhold_messages = 100_001',
+            "user:a",
+            Rules(retention=INBOX._replace(hold=Hold(91 * DAY, 100_001, None))),
+        ),
     ],
 )
 def test_the_rules_of_a_channel(tmp_path: Path, toml: str, channel: str, expected: Rules) -> None:
@@ -95,6 +116,17 @@ def test_the_rules_of_a_channel(tmp_path: Path, toml: str, channel: str, expecte
         ("[namespaces.a]\npulls_per_second = 0", "out of range"),
         ('[namespaces.a]\npulls_per_second = "none"', "whole number"),
         ("[namespaces.a]\nretention = 3", "Did you mean"),
+        ("[namespaces.a]\nhold = 3", "Did you mean hold_"),
+        ('[namespaces.a]\nhold_age = "none"', "no duration"),
+        ("[namespaces.a]\nhold_messages = 1_000_000", "without hold_age"),
+        ('[namespaces.a]\nephemeral = true\nhold_age = "8d"', "nothing is held"),
+        ('[namespaces.a]\nhold_age = "7d"', "hold_age 7d is not more than"),
+        ('[namespaces.user]\nhold_age = "80d"', "kept in any case (90d)"),
+        ('[namespaces.a]\nhold_age = "8d"\nhold_messages = 9', "hold_messages 9 is not more"),
+        (
+            '[namespaces.a]\nretention_bytes = "1KiB"\nhold_age = "8d"\nhold_bytes = "1KiB"',
+            "hold_bytes 1KiB is not more",
+        ),
         ("[namespaces.user]\nephemeral = true", "reserved"),
         ("[namespaces.group]\npublic = false", "reserved"),
         ('[namespaces.all]\npublish = "users"', "reserved"),
@@ -115,7 +147,7 @@ def test_what_is_refused_is_explained(tmp_path: Path, toml: str, says: str) -> N
 def test_the_namespaces_are_shown_as_they_were_written(tmp_path: Path) -> None:
     toml = (
         '[namespaces.a]\npublic = true\npublish = "users"\nretention_age = "none"\n'
-        'retention_bytes = "1KiB"\npulls_per_second = 5\n'
+        'retention_bytes = "1KiB"\nhold_age = "8d"\nhold_bytes = "none"\npulls_per_second = 5\n'
         "[namespaces.b]\nephemeral = true\npresence = true\n[namespaces.c]\n"
     )
     loaded = read(tmp_path, toml)
@@ -123,7 +155,7 @@ def test_the_namespaces_are_shown_as_they_were_written(tmp_path: Path) -> None:
     value = loaded.settings.namespaces
     assert kind.show(value) == (
         "a (public, publish users, retention_age none, retention_bytes 1KiB,"
-        " pulls_per_second 5), b (ephemeral, presence), c"
+        " hold_age 8d, hold_bytes none, pulls_per_second 5), b (ephemeral, presence), c"
     )
     assert kind.plain(value) == {
         "a": {
@@ -131,6 +163,8 @@ def test_the_namespaces_are_shown_as_they_were_written(tmp_path: Path) -> None:
             "publish": "users",
             "retention_age": None,
             "retention_bytes": 1024,
+            "hold_age": 8 * DAY,
+            "hold_bytes": None,
             "pulls_per_second": 5,
         },
         "b": {"public": False, "ephemeral": True, "presence": True},

@@ -64,6 +64,7 @@ def _show(info: ChannelInfo, as_json: bool) -> None:
         "bytes": info.bytes,
         "newest": _time(info.at),
         "followers": info.followers,
+        "held": info.held,
         "slowest": "no active device" if info.slowest is None else _slow(info.slowest),
     }
     for name, value in members.items():

@@ -169,7 +169,8 @@ class SlowDevice(msgspec.Struct, frozen=True):
 
 
 class ChannelInfo(msgspec.Struct, frozen=True):
-    """``GET /v1/channels/{channel}``. ``at``: of the newest message, ms since 1970."""
+    """``GET /v1/channels/{channel}``. ``at``: of the newest message, ms since 1970. ``held``: so
+    many messages are there for slow devices only."""
 
     channel: str
     epoch: str
@@ -181,6 +182,7 @@ class ChannelInfo(msgspec.Struct, frozen=True):
     followers: int
     rules: dict[str, Any]
     slowest: SlowDevice | None = None
+    held: int = 0
 
 
 class ChannelPage(msgspec.Struct, frozen=True):

@@ -17,12 +17,24 @@ EPHEMERAL_AGE_S: Final = 60.0
 INBOX_AGE_S: Final = 90 * DAY
 
 
+class Hold(NamedTuple):
+    """How much is kept at most for active devices that have not got it; None: no bound."""
+
+    age_s: float
+    messages: int | None
+    bytes: int | None
+
+
 class Retention(NamedTuple):
-    """How much of a channel is kept; None: no bound. Seconds, messages, bytes of the messages."""
+    """How much of a channel is kept; None: no bound. Seconds, messages, bytes of the messages.
+
+    ``hold``: what is beyond these bounds may stay for slow devices, within other bounds.
+    """
 
     age_s: float | None = 7 * DAY
     messages: int | None = 100_000
     bytes: int | None = None
+    hold: Hold | None = None
 
 
 # A session that lives pulls within half a minute; what it has had is of no use to others.

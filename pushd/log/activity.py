@@ -24,4 +24,4 @@ class Activity:
 
     def since_ms(self) -> int:
         """Devices that were noted (``cursors.heard``) since then are active."""
-        return self._clock.served_since(self._span_ms)
+        return self._clock.served_ms() - self._span_ms

@@ -12,6 +12,7 @@ from pushd.log.changes import EraseUser, Request
 from pushd.log.checkpoint import Checkpointer
 from pushd.log.crossing import Answer, Outcome
 from pushd.log.decide import Decider
+from pushd.log.holds import Holds
 from pushd.log.idclock import IdClock
 from pushd.log.ledger import Ledger
 from pushd.log.store import Store
@@ -33,6 +34,7 @@ class Changer:
         decider: Decider,
         sweeper: Sweeper,
         checkpointer: Checkpointer,
+        holds: Holds,
         post: Callable[[Outcome], None],
     ) -> None:
         self.cut_messages = self.deleted_channels = 0
@@ -42,6 +44,7 @@ class Changer:
         self._decider = decider
         self._sweeper = sweeper
         self._checkpointer = checkpointer
+        self._holds = holds
         self._post = post
 
     def change(self, requests: list[Request]) -> None:
@@ -86,7 +89,7 @@ class Changer:
     def _commit(self, requests: list[Request]) -> None:
         now_ms = time.time_ns() // 1_000_000
         damage = self._sweeper.damage
-        ledger = Ledger(self._store.connection, now_ms, self._clock.now_ms(), damage)
+        ledger = Ledger(self._store.connection, now_ms, self._clock, damage, self._holds)
         with self._store.transaction():
             results: list[tuple[Request, object]] = [
                 (one, _applied(one, ledger)) for one in requests

@@ -6,23 +6,13 @@ does so before it has changed anything: the others of the transaction are stored
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from pushd.core.pulling import Position
 from pushd.errors import BadRequest, NotFound
-from pushd.log import failures
-from pushd.log.damage import KEEPING
 from pushd.log.ledger import Channel, Ledger
 from pushd.log.members import leave_all
-from pushd.log.requests import MissingMessages
-
-# Retention looks at so many messages of a channel at once to count their bytes.
-LOOK_AT: Final = 1_000
-# And is given so much of the writer's time at once.
-BUDGET_S: Final = 0.004
 
 
 class Request:
@@ -197,58 +187,3 @@ class NoteClock(Request):
 
     def apply(self, ledger: Ledger) -> None:
         ledger.note_clock(self.wall_ms)
-
-
-class Due(NamedTuple):
-    """A channel that seems to hold more than it may. None: no bound of that kind."""
-
-    channel: str
-    log_id: int
-    oldest_at_ms: int | None
-    messages: int | None
-    bytes: int | None
-
-
-class Expire(Request):
-    """Cuts what is too old, too many or too much; answers how many of the channels it came to."""
-
-    __slots__ = ("dues",)
-
-    def __init__(self, dues: list[Due], done: Callable[[Any], None]) -> None:
-        super().__init__(done)
-        self.dues = dues
-
-    def apply(self, ledger: Ledger) -> int:
-        ends = time.perf_counter() + BUDGET_S
-        for count, due in enumerate(self.dues, 1):
-            channel = ledger.find(due.channel)
-            if channel is None or channel.log_id != due.log_id or channel.first > channel.head:
-                continue
-            if ledger.damage.is_known(KEEPING, channel.name):
-                continue
-            try:
-                first = _first_to_keep(ledger, channel, due)
-                if first > channel.first:
-                    ledger.cut(channel, first)
-            except MissingMessages as error:
-                ledger.damage.found(KEEPING, channel.name, error)
-            except sqlite3.Error as error:
-                # Rolled back, and done without this channel: its transaction is of no use any more.
-                if failures.is_damage(error):
-                    ledger.damage.found(KEEPING, channel.name, error)
-                raise
-            if time.perf_counter() > ends:
-                return count
-        return len(self.dues)
-
-
-def _first_to_keep(ledger: Ledger, channel: Channel, due: Due) -> int:
-    first = channel.first
-    if due.messages is not None:
-        first = max(first, channel.head + 1 - due.messages)
-    if due.oldest_at_ms is not None:
-        first = max(first, ledger.first_since(channel, due.oldest_at_ms))
-    # Bytes are counted when they are swept; before that they would be cut twice.
-    if first == channel.first and due.bytes is not None and ledger.is_swept(channel):
-        first = ledger.first_within(channel, due.bytes, LOOK_AT)
-    return first

@@ -32,10 +32,9 @@ class IdClock:
         """Steady milliseconds, near those since 1970 when it was made."""
         return self._base + int((time.monotonic() - self._started) * 1000)
 
-    def served_since(self, span_ms: int) -> int:
-        """So long ago, not counting that it stood still: nobody can have been heard of then."""
-        since = self.now_ms() - span_ms
-        return since - self._stood_still if since < self._base else since
+    def served_ms(self) -> int:
+        """The same without the times that it stood still: nobody can have been heard of then."""
+        return self.now_ms() - self._stood_still
 
     def expire_before(self, now_ms: int) -> int | None:
         """Ids of earlier days are to be deleted; None when there are none."""
@@ -48,10 +47,11 @@ class IdClock:
 
 
 def _began_at(wall_ms: int, believed: Believed | None) -> tuple[int, int]:
-    """And how long it stood still. A stop that seems to have been longer than a day may have been
-    none: nothing has passed."""
+    """And how long it has stood still, in all. A stop that seems to have been longer than a day may
+    have been none: nothing has passed."""
     if believed is None:
         return wall_ms, 0
-    stood_still = 0 if believed.is_far_behind(wall_ms) else max(0, wall_ms - believed.wall_ms)
+    stopped = 0 if believed.is_far_behind(wall_ms) else max(0, wall_ms - believed.wall_ms)
     known = believed.wall_ms if believed.ids_ms is None else believed.ids_ms
-    return known + stood_still, stood_still
+    served = known if believed.served_ms is None else believed.served_ms
+    return known + stopped, known + stopped - served

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 from pushd.log.believed import note
 from pushd.log.damage import Damage
+from pushd.log.holds import Holds
+from pushd.log.idclock import IdClock
 from pushd.log.live import Deleted, Effect, FirstMoved, Redacted, Revoked
 from pushd.log.requests import MESSAGE_OVERHEAD, MissingMessages
 
@@ -67,17 +69,19 @@ class Garbage(NamedTuple):
 
 
 class Ledger:
-    """Made for one transaction. ``now_ms``: the wall clock; ``steady_ms``: that of the ids."""
+    """Made for one transaction. ``now_ms``: the wall clock; ``clock``: that of the ids."""
 
     def __init__(
         self,
         connection: sqlite3.Connection,
         now_ms: int,
-        steady_ms: int,
-        damage: Damage | None = None,
+        clock: IdClock,
+        damage: Damage,
+        holds: Holds,
     ) -> None:
         self.now_ms = now_ms
-        self.damage = Damage() if damage is None else damage
+        self.damage = damage
+        self.holds = holds
         self.effects: list[Effect] = []
         self.garbage: list[Garbage] = []
         self.cut_messages = 0
@@ -85,7 +89,8 @@ class Ledger:
         # A group was deleted, and the rows of its members wait to be swept.
         self.left_members = False
         self.connection = connection
-        self._steady_ms = steady_ms
+        self._clock = clock
+        self._steady_ms = clock.now_ms()
         self._execute = connection.execute
 
     def find(self, name: str) -> Channel | None:
@@ -113,6 +118,7 @@ class Ledger:
         """
         self._execute(_DELETE, (LONG_AGO if for_good else self._steady_ms, channel.id))
         self._discard(channel, channel.head)
+        self.holds.forget(channel.id)
         self.deleted_channels += 1
         self.effects.append(Deleted(channel.name, channel.log_id))
 
@@ -179,7 +185,7 @@ class Ledger:
             self._execute(f"DELETE FROM {table} WHERE user = ?", (user,))
 
     def note_clock(self, wall_ms: int) -> None:
-        note(self.connection, wall_ms, self._steady_ms)
+        note(self.connection, wall_ms, self._steady_ms, self._clock.served_ms())
 
     def revoke(self, kind: str, value: str, until_s: float) -> tuple[float, float]:
         """From now until ``until_s`` (Unix seconds); answers both."""

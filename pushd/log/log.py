@@ -185,6 +185,10 @@ class Log(Reading, Administration):
             self._believed,
         )
 
+    def held(self, head: Head) -> int:
+        """How many messages of the channel are beyond its bounds, kept for slow devices only."""
+        return 0 if self._retention is None else self._retention.held.messages(head)
+
     def statistics(self) -> LogStatistics:
         """Raises NotReady before ``run`` has opened the log."""
         writer = self._started_engine.writer

@@ -10,8 +10,8 @@ import structlog
 import trio
 
 from pushd.errors import Overloaded, PushdError
-from pushd.log.activity import Activity
 from pushd.log.history import ReadBack
+from pushd.log.holds import Holds
 from pushd.log.live import Live
 from pushd.log.marks import SEEN, Found, MarkBuffer, newest
 from pushd.log.reader import Done, Job, LoadMarks, Reader, ReadMessages
@@ -23,7 +23,7 @@ _logger = structlog.get_logger("pushd.log")
 
 
 class _Writer(Protocol):
-    activity: Activity
+    holds: Holds
 
 
 class _Engine(Protocol):
@@ -131,7 +131,7 @@ class Reading:
         None: no active device has a mark of this life. Where looking takes long, it may be of some
         seconds ago. Raises NotReady.
         """
-        self._scans.ask(head, self._started_engine.writer.activity, done)
+        self._scans.ask(head, self._started_engine.writer.holds.activity, done)
 
     def _read(self, job: Job) -> None:
         refusal = self._refusal

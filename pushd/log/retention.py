@@ -17,11 +17,14 @@ import trio
 
 from pushd.core.namespaces import Retention
 from pushd.errors import PushdError
-from pushd.log.believed import AWAY_MS, Believed
-from pushd.log.changes import Due, Expire, NoteClock, Request
+from pushd.log.believed import Believed
+from pushd.log.changes import NoteClock, Request
+from pushd.log.clockguard import ClockGuard, steady_clock
 from pushd.log.crossing import Signal
+from pushd.log.due import due_of
+from pushd.log.expire import Due, Expire, Expired
+from pushd.log.held import Held
 from pushd.log.live import Live
-from pushd.log.requests import Head
 
 _logger = structlog.get_logger("pushd.log")
 
@@ -36,74 +39,11 @@ NOTE_S: Final = 600.0
 UNBOUNDED: Final = Retention(None, None, None)
 
 
-class ClockGuard:
-    """Believes the wall clock only while it goes as fast as the steady one.
-
-    After a jump it is not believed until it is back, or has gone on steadily for ``SETTLE_S``. At
-    first ``known`` (Unix seconds) counts as the last time at which they agreed, and the wall clock
-    may be behind it, or ahead by ``AWAY_S``: how long nobody looked is not known.
-    """
-
-    TOLERANCE_S: Final = 60.0
-    AWAY_S: Final = AWAY_MS / 1000
-    SETTLE_S: Final = 3_600.0
-
-    def __init__(
-        self, wall: Callable[[], float], steady: Callable[[], float], known: float | None = None
-    ) -> None:
-        self._wall, self._steady = wall, steady
-        # The two at the last look at which they agreed.
-        self._agreed = (wall() if known is None else known), steady()
-        self._bounds = (-self.TOLERANCE_S, self.TOLERANCE_S)
-        # Since when, and how far, the wall clock has been off.
-        self._jump: tuple[float, float] | None = None
-        if known is not None:
-            self._bounds = (-math.inf, self.AWAY_S)
-            if (ahead := wall() - known) > self.AWAY_S:
-                self._jump = steady(), ahead
-                _logger.warning(
-                    "the wall clock is far ahead of the last known time: for an hour nothing is"
-                    " removed for its age",
-                    seconds=ahead,
-                )
-
-    @property
-    def waits(self) -> bool:
-        """At the last look the wall clock was not to be believed."""
-        return self._jump is not None
-
-    def look(self) -> float | None:
-        """The wall clock (Unix seconds), None while it is not to be believed."""
-        wall, steady = self._wall(), self._steady()
-        drift = (wall - self._agreed[0]) - (steady - self._agreed[1])
-        least, most = self._bounds
-        if not least <= drift <= most:
-            if self._jump is None or abs(drift - self._jump[1]) > self.TOLERANCE_S:
-                self._jump = steady, drift
-                _logger.warning(
-                    "the wall clock has jumped: nothing is removed for its age", seconds=drift
-                )
-            if steady - self._jump[0] < self.SETTLE_S:
-                return None
-        if self._jump is not None:
-            _logger.info("the wall clock is believed again")
-            self._jump = None
-        self._agreed = wall, steady
-        self._bounds = (-self.TOLERANCE_S, self.TOLERANCE_S)
-        return wall
-
-
-def steady_clock() -> float:
-    """Seconds; goes on while the machine sleeps, where the system tells."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
-
-
 class RetentionService:
     """``run`` until cancelled. ``rules`` is asked for every channel of every round.
 
     ``believed``: what an earlier process knew of the time. ``age_waits``: the wall clock is not to
-    be believed for now.
+    be believed for now. ``held``: the channels that keep more, for slow devices.
     """
 
     def __init__(
@@ -121,6 +61,7 @@ class RetentionService:
         self._noted = (
             -math.inf if believed is None or believed.ids_ms is None else believed.wall_ms / 1000
         )
+        self.held = Held(live, interval_s)
         self._live = live
         self._interval_s = interval_s
         self._rules = rules
@@ -172,37 +113,23 @@ class RetentionService:
                 if self._live.heads.get(head.channel) is not head:
                     continue
                 ring.append(head)
-                due = self._due(head, now)
-                if due is not None:
+                due = due_of(head, self._rules(head.channel), now)
+                if due is not None and not self.held.may_wait(head, due):
                     dues.append(due)
                     if len(dues) == DUES:
                         break
             while dues:
-                del dues[: await self._expire(dues)]
+                expired = await self._expire(dues)
+                self.held.note(dues, expired)
+                del dues[: expired.came_to]
             if left:
                 await trio.sleep(REST_S)
 
-    def _due(self, head: Head, now: float | None) -> Due | None:
-        first, seq = head.first, head.seq
-        if first > seq:
-            return None
-        age_s, messages, bytes_ = self._rules(head.channel)
-        oldest_at = None if now is None or age_s is None else int((now - age_s) * 1000)
-        if oldest_at is not None and head.first_at >= oldest_at:
-            oldest_at = None
-        if messages is not None and seq - first < messages:
-            messages = None
-        if bytes_ is not None and head.bytes <= bytes_:
-            bytes_ = None
-        if oldest_at is None and messages is None and bytes_ is None:
-            return None
-        return Due(head.channel, head.log_id, oldest_at, messages, bytes_)
-
-    async def _expire(self, dues: list[Due]) -> int:
-        answers: list[int | PushdError] = []
+    async def _expire(self, dues: list[Due]) -> Expired:
+        answers: list[Expired | PushdError] = []
         told = trio.Event()
 
-        def done(answer: int | PushdError) -> None:
+        def done(answer: Expired | PushdError) -> None:
             answers.append(answer)
             told.set()
 

@@ -22,6 +22,7 @@ _END: Final = (
 _LEAST: Final = (
     "SELECT min(seq), user, device, at FROM cursors"
     " WHERE channel_id = ? AND user > ? AND user <= ? AND epoch = ? AND heard >= ?"
+    " AND seq >= ?"
 )
 _LAST: Final = "\U0010ffff"
 
@@ -42,13 +43,14 @@ class Scan:
     Devices of which a mark is written meanwhile may be seen before or after that.
     """
 
-    __slots__ = ("_after", "_channel_id", "_epoch", "_since_ms", "done", "found")
+    __slots__ = ("_after", "_channel_id", "_epoch", "_least", "_since_ms", "done", "found")
 
-    def __init__(self, channel_id: int, epoch: str, since_ms: int) -> None:
-        """``since_ms``: see Activity."""
+    def __init__(self, channel_id: int, epoch: str, since_ms: int, least: int = 0) -> None:
+        """``since_ms``: see Activity. ``least``: devices that have got less do not count."""
         self._channel_id = channel_id
         self._epoch = epoch
         self._since_ms = since_ms
+        self._least = least
         self._after = ""
         self.done = False
         self.found: Slowest | None = None
@@ -57,7 +59,7 @@ class Scan:
         """At one piece more."""
         row = connection.execute(_END, (self._channel_id, self._after, PIECE)).fetchone()
         end = _LAST if row is None else row[0]
-        wanted = (self._channel_id, self._after, end, self._epoch, self._since_ms)
+        wanted = (self._channel_id, self._after, end, self._epoch, self._since_ms, self._least)
         seq, user, device, at = connection.execute(_LEAST, wanted).fetchone()
         if seq is not None and (self.found is None or seq < self.found.seq):
             self.found = Slowest(user, device, seq, at)

@@ -18,6 +18,7 @@ from pushd.log.changes import Request
 from pushd.log.checkpoint import Checkpointer
 from pushd.log.crossing import Answer, Outcome, Signal, Work
 from pushd.log.decide import Decider, Result
+from pushd.log.holds import Holds
 from pushd.log.idclock import IdClock
 from pushd.log.intake import Intake
 from pushd.log.marks import MarkBuffer
@@ -65,11 +66,17 @@ class Writer:
         )
         self._reusable_bytes = opened.store.reusable_bytes()
         self._clock = IdClock(opened.store.day_span(), options.idempotency_s, opened.believed)
-        self.activity = Activity(self._clock, options.active_s)
         self._decider = Decider(opened.store, opened.last_epoch, self._clock)
         self._sweeper = Sweeper(opened.store, self._clock, options.device_idle_s)
+        self.holds = Holds(opened.store.connection, Activity(self._clock, options.active_s))
         self._changer = Changer(
-            opened.store, self._clock, self._decider, self._sweeper, self._checkpointer, post
+            opened.store,
+            self._clock,
+            self._decider,
+            self._sweeper,
+            self._checkpointer,
+            self.holds,
+            post,
         )
         self._marks_due: float | None = None
         self._closing = False
@@ -137,7 +144,7 @@ class Writer:
         """Marks that are due and ids that are too old ride along, a bounded number each."""
         if self._marks_due is not None and self._marks_due <= time.monotonic():
             rows.marks = self._marks.next_slice()
-            rows.marks_at = time.time_ns() // 1_000_000, self._clock.now_ms()
+            rows.marks_at = time.time_ns() // 1_000_000, self._clock.served_ms()
             if not rows.marks:
                 self._marks_due = None
         rows.expire_before = self._clock.expire_before(self._clock.now_ms())
@@ -149,6 +156,7 @@ class Writer:
         self.batch_messages.add(len(rows.messages))
         self.messages += len(rows.messages)
         self.marks_written += len(rows.marks)
+        self.holds.note(rows.marks)
         self._decider.committed()
         if rows.messages:
             self._note(None)

@@ -65,6 +65,9 @@ publish = "services"                  # granted (default, by token), users (each
 retention_age = "30d"                 # these three: in place of the settings of that name
 retention_messages = "none"           # no bound
 retention_bytes = "100MiB"
+hold_age = "60d"                      # kept so long for active devices that have not got it,
+hold_messages = 1_000_000             # and so much; left out: 10 times retention_messages,
+hold_bytes = "1GiB"                   # 10 times retention_bytes
 pulls_per_second = 500                # in place of jitter_pulls_per_second
 webhook = true                        # the application is told (message.published)
 
@@ -76,8 +79,8 @@ ephemeral = true
 [namespaces.room]
 presence = true
 
-# user, group and all are reserved: only retention_…, pulls_per_second and webhook can be set; for
-# group also presence.
+# user, group and all are reserved: only retention_…, hold_…, pulls_per_second and webhook can be
+# set; for group also presence.
 [namespaces.user]
 retention_age = "365d"                # inboxes; 90d unless this or retention_age says more
 ```

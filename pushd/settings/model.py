@@ -8,6 +8,7 @@ from pushd.settings.application import Application
 from pushd.settings.basics import Access, Basics
 from pushd.settings.declare import Declared, declared
 from pushd.settings.limits import Connections, Fanout, Rates, Requests, Sessions, Storage
+from pushd.settings.namespaces import impossible_holds
 from pushd.settings.webhooks import Webhooks
 
 GROUPS: tuple[type, ...] = (
@@ -83,6 +84,10 @@ def contradictions(settings: Settings) -> list[tuple[str, str, str]]:
     if settings.auth_headers and not settings.auth_url:
         problem = "are sent to auth_url, which is not set"
         found.append(("auth_headers", "auth_url", problem))
+    found += [
+        ("namespaces", "retention_age", problem)
+        for problem in impossible_holds(settings.retention, settings.namespaces)
+    ]
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from pushd.core.namespaces import (
     EPHEMERAL_AGE_S,
     INBOX_AGE_S,
     PUBLISH_RULES,
+    Hold,
     Namespaces,
     PublishRule,
     Retention,
@@ -38,18 +39,26 @@ _BOUNDS: Final[Mapping[str, tuple[str, Kind[Any]]]] = {
     "retention_messages": ("messages", RETENTION_MESSAGES),
     "retention_bytes": ("bytes", RETENTION_BYTES),
 }
+_HOLDS: Final[Mapping[str, tuple[str, Kind[Any]]]] = {
+    "hold_age": ("age_s", Duration(0.1, 36_500 * DAY)),
+    "hold_messages": ("messages", RETENTION_MESSAGES),
+    "hold_bytes": ("bytes", RETENTION_BYTES),
+}
+# Where only hold_age is set, so many times as much as is kept in any case.
+HOLD_TIMES: Final = 10
 _OPEN: Final = ("public", "ephemeral", "publish")
-_NAMES: Final = (*_OPEN, *_BOUNDS, "pulls_per_second", "presence", "webhook")
+_NAMES: Final = (*_OPEN, *_BOUNDS, *_HOLDS, "pulls_per_second", "presence", "webhook")
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """``retention``: only the bounds that are set here, by their names in ``Retention``."""
+    """``retention``, ``hold``: only the bounds that are set here, by their names there."""
 
     public: bool = False
     ephemeral: bool = False
     publish: PublishRule = "granted"
     retention: Mapping[str, Any] = field(default_factory=dict)
+    hold: Mapping[str, Any] = field(default_factory=dict)
     pulls_per_second: int | None = None
     presence: bool = False
     webhook: bool = False
@@ -68,12 +77,36 @@ def make_rules(default: Retention, tables: Mapping[str, Namespace]) -> Namespace
             table.public,
             table.ephemeral,
             table.publish,
-            base._replace(**table.retention),
+            _with_hold(base._replace(**table.retention), table.hold),
             table.pulls_per_second,
             table.presence,
             table.webhook,
         )
     return Namespaces(Rules(retention=default), rules)
+
+
+def _with_hold(keep: Retention, given: Mapping[str, Any]) -> Retention:
+    if not given:
+        return keep
+    messages = None if keep.messages is None else keep.messages * HOLD_TIMES
+    bytes_ = None if keep.bytes is None else keep.bytes * HOLD_TIMES
+    return keep._replace(hold=Hold(0.0, messages, bytes_)._replace(**given))
+
+
+def impossible_holds(default: Retention, tables: Mapping[str, Namespace]) -> list[str]:
+    """Bounds of a hold that what is kept in any case reaches beyond."""
+    rules = make_rules(default, tables)
+    found = []
+    for name, table in tables.items():
+        keep = rules.of(name).retention
+        for setting, (bound, kind) in _HOLDS.items():
+            hard, usual = getattr(keep.hold, bound, None), getattr(keep, bound)
+            if bound in table.hold and hard is not None and usual is not None and hard <= usual:
+                found.append(
+                    f"[namespaces.{name}]: {setting} {kind.show(hard)} is not more than what is"
+                    f" kept in any case ({kind.show(usual)})"
+                )
+    return found
 
 
 def _read(name: str, table: object, base: Path) -> tuple[Namespace, list[str]]:
@@ -83,17 +116,25 @@ def _read(name: str, table: object, base: Path) -> tuple[Namespace, list[str]]:
     elif name in WITHOUT_RULES or name.startswith("$"):
         read.wrong("is reserved: its rules are fixed")
     elif name in RESERVED and any(read.given(each) is not None for each in _OPEN):
-        read.wrong("is reserved: it may set retention_…, pulls_per_second and webhook only")
+        read.wrong("is reserved: it may set retention_…, hold_…, pulls_per_second and webhook only")
     elif name in WITHOUT_PRESENCE and read.given("presence") is not None:
         read.wrong("is reserved: it has no presence; a group may")
     publish = read.text("publish") or "granted"
     if publish not in PUBLISH_RULES:
         read.wrong(f"publish must be one of {', '.join(PUBLISH_RULES)}")
-    retention = {}
-    for setting, (bound, kind) in _BOUNDS.items():
-        if read.given(setting) is not None:
-            retention[bound] = _value(read, setting, kind, base)
+    retention, hold = (
+        {
+            bound: _value(read, setting, kind, base)
+            for setting, (bound, kind) in names.items()
+            if read.given(setting) is not None
+        }
+        for names in (_BOUNDS, _HOLDS)
+    )
+    if hold and "age_s" not in hold:
+        read.wrong("holds nothing without hold_age: say how old it may get")
     ephemeral = read.flag("ephemeral")
+    if ephemeral and hold:
+        read.wrong("is ephemeral: whoever comes late misses nothing, so nothing is held")
     if ephemeral and "age_s" in retention:
         read.wrong("is ephemeral, which means one minute: leave retention_age out")
     pulls = None
@@ -101,7 +142,8 @@ def _read(name: str, table: object, base: Path) -> tuple[Namespace, list[str]]:
         pulls = _value(read, "pulls_per_second", PULLS, base)
     rule: PublishRule = publish if publish in PUBLISH_RULES else "granted"
     public, presence, webhook = map(read.flag, ("public", "presence", "webhook"))
-    return Namespace(public, ephemeral, rule, retention, pulls, presence, webhook), read.problems
+    namespace = Namespace(public, ephemeral, rule, retention, hold, pulls, presence, webhook)
+    return namespace, read.problems
 
 
 def _value(read: TableReader, name: str, kind: Kind[Any], base: Path) -> Any:
@@ -135,6 +177,13 @@ class NamespaceTables(Kind[Mapping[str, Namespace]]):
         return {name: dict(_members(table)) for name, table in value.items()}
 
 
+def _bounds(table: Namespace) -> Iterator[tuple[str, Kind[Any], Any]]:
+    for names, given in ((_BOUNDS, table.retention), (_HOLDS, table.hold)):
+        for setting, (bound, kind) in names.items():
+            if bound in given:
+                yield setting, kind, given[bound]
+
+
 def _members(table: Namespace) -> list[tuple[str, object]]:
     """What a table says, by the names that it has in the file; numbers in their units."""
     members: list[tuple[str, object]] = [("public", table.public)]
@@ -142,9 +191,7 @@ def _members(table: Namespace) -> list[tuple[str, object]]:
         members.append(("ephemeral", True))
     if table.publish != "granted":
         members.append(("publish", table.publish))
-    for setting, (bound, kind) in _BOUNDS.items():
-        if bound in table.retention:
-            members.append((setting, kind.plain(table.retention[bound])))
+    members += [(setting, kind.plain(value)) for setting, kind, value in _bounds(table)]
     if table.pulls_per_second is not None:
         members.append(("pulls_per_second", table.pulls_per_second))
     if table.presence:
@@ -159,9 +206,7 @@ def _shown(item: tuple[str, Namespace]) -> str:
     words = [name for name, on in (("public", table.public), ("ephemeral", table.ephemeral)) if on]
     if table.publish != "granted":
         words.append(f"publish {table.publish}")
-    for setting, (bound, kind) in _BOUNDS.items():
-        if bound in table.retention:
-            words.append(f"{setting} {kind.show(table.retention[bound])}")
+    words += [f"{setting} {kind.show(value)}" for setting, kind, value in _bounds(table)]
     if table.pulls_per_second is not None:
         words.append(f"pulls_per_second {table.pulls_per_second}")
     if table.presence:

@@ -189,7 +189,11 @@ class ChannelPage(msgspec.Struct):
 
 
 class Rules(msgspec.Struct):
-    """What the settings say of the channel's namespace; null: no bound."""
+    """What the settings say of the channel's namespace; null: no bound.
+
+    ``hold_…``: how much is kept at most for active devices that have not got it; ``hold_age_s``
+    null: nothing is.
+    """
 
     public: bool
     ephemeral: bool
@@ -197,6 +201,9 @@ class Rules(msgspec.Struct):
     retention_age_s: float | None
     retention_messages: int | None
     retention_bytes: int | None
+    hold_age_s: float | None
+    hold_messages: int | None
+    hold_bytes: int | None
 
 
 class SlowDevice(msgspec.Struct):
@@ -215,7 +222,8 @@ class SlowDevice(msgspec.Struct):
 class Channel(msgspec.Struct):
     """``at``: of the newest message. ``followers``: sessions of this node that get its hints.
 
-    ``slowest`` null: no device that was heard of within ``cursor_active`` has pulled it.
+    ``slowest`` null: no device that was heard of within ``cursor_active`` has pulled it. ``held``:
+    so many messages are beyond the usual bounds, and there for slow devices only.
     """
 
     channel: str
@@ -227,6 +235,7 @@ class Channel(msgspec.Struct):
     at: int
     followers: int
     slowest: SlowDevice | None
+    held: int
     rules: Rules
 
 

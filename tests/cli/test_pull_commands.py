@@ -115,7 +115,8 @@ SLOWEST = {
 def test_one_channel_and_its_slowest_device(server: Server, slowest: Any, shown: str) -> None:
     info = {
         "channel": "news", "epoch": EPOCH, "first": 1, "head": 9, "messages": 9, "bytes": 700,
-        "at": 1_700_000_000_000, "followers": 2, "slowest": slowest, "rules": {"public": True},
+        "at": 1_700_000_000_000, "followers": 2, "slowest": slowest, "held": 0,
+        "rules": {"public": True},
     }  # fmt: skip
     server.script = [(200, info), (200, info)]
     lines = run(server, "channels", "news").stdout.splitlines()

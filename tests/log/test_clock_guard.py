@@ -15,8 +15,9 @@ import trio
 from pushd.core.namespaces import Retention
 from pushd.log import Log
 from pushd.log.believed import load
+from pushd.log.clockguard import ClockGuard
 from pushd.log.ledger import Ledger
-from pushd.log.retention import ClockGuard, RetentionService
+from pushd.log.retention import RetentionService
 from pushd.log.store import DATABASE, connect_reader
 from tests.log.support import OPTIONS, append, entry, idle, opened, read
 from tests.log.vaults import change

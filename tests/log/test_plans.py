@@ -14,6 +14,7 @@ from pushd.log import (
     believed,
     devices,
     history,
+    holds,
     ledger,
     members,
     reader,
@@ -27,7 +28,8 @@ from pushd.log.store import connect_reader
 from tests.log.support import open_and_close
 
 MODULES = [
-    *(believed, devices, history, ledger, members, reader, receipts, slowest, store, sweeper),
+    *(believed, devices, history, holds, ledger, members, reader, receipts, slowest, store),
+    sweeper,
 ]
 # Read whole, once, at the start.
 WHOLE = {"sweeper._WAITING", "members._NAMED"}

@@ -14,8 +14,12 @@ from hypothesis import strategies as st
 
 from pushd.core.namespaces import Retention
 from pushd.errors import Overloaded, StorageFull
-from pushd.log import Change, Log, changes, retention
+from pushd.log import Change, Log, expire, retention
+from pushd.log.activity import Activity
 from pushd.log.crossing import Signal
+from pushd.log.damage import Damage
+from pushd.log.holds import Holds
+from pushd.log.idclock import IdClock
 from pushd.log.ledger import Ledger
 from pushd.log.requests import MESSAGE_OVERHEAD, Head
 from pushd.log.retention import UNBOUNDED, RetentionService
@@ -73,7 +77,7 @@ def test_the_newest_that_fit_are_kept(
     sizes: list[int], age: int | None, most: int | None, size: int | None, cut: int, look_at: int
 ) -> None:
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(changes, "LOOK_AT", look_at)
+        patch.setattr(expire, "LOOK_AT", look_at)
         trio.run(keeps, Path(directory), Writing(patch), sizes, Retention(age, most, size), cut)
 
 
@@ -123,7 +127,8 @@ async def test_the_oldest_to_keep_is_found_whatever_the_times(tmp_path: Path) ->
     connection.executemany(
         "UPDATE messages SET at = ? WHERE seq = ?", [(at, seq) for seq, at in enumerate(times, 1)]
     )
-    ledger = Ledger(connection, 0, 0)
+    clock = IdClock(None, 0.0)
+    ledger = Ledger(connection, 0, clock, Damage(), Holds(connection, Activity(clock, 0.0)))
     channel = ledger.find("c")
     assert channel is not None
     for first in range(1, len(times) + 1):
@@ -173,7 +178,7 @@ async def test_more_channels_than_one_request_may_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when the writer comes to one of them at a time."""
-    monkeypatch.setattr(changes, "BUDGET_S", 0.0)
+    monkeypatch.setattr(expire, "BUDGET_S", 0.0)
     monkeypatch.setattr(retention, "SLICE", 50)
     monkeypatch.setattr(retention, "REST_S", 0.0)
     async with opened(tmp_path) as log:

@@ -48,6 +48,7 @@ async def test_one_channel(server: Server) -> None:
         "messages": 3,
         "followers": 1,
         "slowest": None,
+        "held": 0,
         "rules": {
             "public": False,
             "ephemeral": False,
@@ -55,6 +56,9 @@ async def test_one_channel(server: Server) -> None:
             "retention_age_s": 604800.0,
             "retention_messages": 100000,
             "retention_bytes": None,
+            "hold_age_s": None,
+            "hold_messages": None,
+            "hold_bytes": None,
         },
     }
 

@@ -81,8 +81,13 @@ def describe(hub: Hub, head: Head, slowest: Slowest | None) -> Channel:
         at=head.at,
         followers=0 if topic is None else topic.followers,
         slowest=None if slowest is None else _slow(head, slowest),
+        held=hub.log.held(head),
         rules=Rules(
-            rules.public, rules.ephemeral, rules.publish, kept.age_s, kept.messages, kept.bytes
+            rules.public,
+            rules.ephemeral,
+            rules.publish,
+            *kept[:3],
+            *((None, None, None) if kept.hold is None else kept.hold),
         ),
     )
 
