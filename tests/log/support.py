@@ -123,6 +123,16 @@ async def swept(log: Log) -> None:
     await idle(log)
 
 
+async def upkept(log: Log) -> None:
+    """Until the sweeper has nothing to do, whatever that was."""
+    await idle(log)
+    engine = log._engine
+    assert engine is not None
+    while engine.writer._sweeper.due is not None:
+        await idle(log)
+    await idle(log)
+
+
 async def written(log: Log) -> None:
     """Until no mark waits to be written."""
     log._put(Signal.FLUSH)

@@ -16,7 +16,7 @@ from pushd.log.intake import WEIGHT
 from pushd.log.store import DATABASE
 from pushd.log.sweeper import CHUNK
 from tests.log.invariants import check
-from tests.log.support import answer, append, delete, entry, idle, opened
+from tests.log.support import answer, append, delete, entry, opened, upkept
 from tests.log.vaults import rows
 
 
@@ -112,7 +112,7 @@ async def test_a_deleted_group_takes_its_channel_along(tmp_path: Path, restart: 
         if restart:
             await change(log, "staff", ["u2"])
         assert known(log) == {"other": {"u1"}, "staff": {"u2"}}
-        await idle(log)
+        await upkept(log)
         check(tmp_path)
     assert sorted(rows(tmp_path / DATABASE, "SELECT user FROM members")) == [("u1",), ("u2",)]
     assert sorted(rows(tmp_path / DATABASE, "SELECT name FROM groups")) == [("other",), ("staff",)]

@@ -90,6 +90,8 @@ STEPS = st.lists(
     min_size=3,
     max_size=25,
 )
+SIX, ROUND, SLOW = ("publish", [10] * 6), ("round",), ("pull", "phone", 1)
+LAST_TWO = Retention(None, 2, None, Hold(90 * MINUTE, None, None))
 KEEPS = st.builds(
     Retention,
     st.none() | st.integers(1, 30).map(lambda minutes: minutes * MINUTE),
@@ -108,18 +110,16 @@ KEEPS = st.builds(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(STEPS, KEEPS, st.sampled_from([0, 2000]))
-@example(
-    # Held beyond the number, let go when the device has got on.
-    [
-        ("publish", [10] * 6),
-        ("pull", "phone", 1),
-        ("publish", [10] * 6),
-        ("round",),
-        ("pull", "phone", 9),
-    ],
-    Retention(None, 2, None, Hold(60 * MINUTE, 20, None)),
-    2000,
-)
+@example([SIX, SLOW, SIX, ROUND, ("pull", "phone", 9)], LAST_TWO, 2000)
+# One that begins behind what is known.
+@example([SIX, ("pull", "phone", 6), SIX, ROUND, ("begin", "laptop", 0), SIX], LAST_TWO, 2000)
+# It has fallen out, before it was looked for or after.
+@example([SIX, SLOW, ("trim", 3), ("trim", 2), SIX], LAST_TWO, 2000)
+@example([SIX, SLOW, SIX, ROUND, ("trim", 3), SIX], LAST_TWO, 2000)
+# It comes no more; it comes and stands still; nobody can come.
+@example([SIX, SLOW, SIX, ROUND, ("wait", 20), ("wait", 20)], LAST_TWO, 2000)
+@example([SIX, SLOW, SIX, ROUND, ("wait", 20), ("pull", "phone", 0), ("wait", 20)], LAST_TWO, 0)
+@example([SIX, SLOW, SIX, ROUND, ("stop", 20), ("stop", 20), ("stop", 20), ROUND], LAST_TWO, 2000)
 def test_what_is_held_is_what_active_devices_lack(
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[tuple[Any, ...]],
@@ -215,13 +215,18 @@ class World:
         assert on_disk(self.directory, "c") == list(range(head.first, len(self.messages) + 1))
 
     def expected(self, active_s: float) -> int:
+        """The hard bounds may make a device fall out, which then holds nothing."""
         now = self.clock.now_s
         active = [each.seq for each in self.devices.values() if now - each.heard_s < active_s]
-        waited_for = [seq for seq in active if seq >= self.first - 1]
         usual = self.first_within(*self.keep[:3])
         assert self.keep.hold is not None
         hard = self.first_within(*self.keep.hold)
-        return min(usual, max(hard, min(waited_for, default=usual) + 1))
+        first, before = self.first, 0
+        while first > before:
+            waited_for = [seq for seq in active if seq >= first - 1]
+            held = min(usual, max(hard, min(waited_for, default=usual) + 1))
+            before, first = first, max(first, held)
+        return first
 
     def first_within(self, age_s: float | None, most: int | None, size: int | None) -> int:
         first, head = self.first, len(self.messages)

@@ -23,12 +23,12 @@ from tests.log.support import (
     append,
     delete,
     entry,
-    idle,
     marks,
     opened,
     outcome,
     read,
     swept,
+    upkept,
     written,
 )
 
@@ -53,12 +53,7 @@ class WallClock:
 async def tidy(log: Log, signal: Signal = Signal.TIDY) -> None:
     """One round of upkeep, to its end: signals and changes are taken in their order."""
     log._put(signal)
-    await idle(log)
-    engine = log._engine
-    assert engine is not None
-    while engine.writer._sweeper.due is not None:
-        await idle(log)
-    await idle(log)
+    await upkept(log)
 
 
 # Devices
