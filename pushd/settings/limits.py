@@ -68,7 +68,7 @@ class Connections:
 
     max_connections: int = setting(20_000, Count(1, 1_000_000), "Connections of this node.")
     max_connections_per_user: int = setting(
-        20, Count(1, 100_000), "Sessions and held polls of one user."
+        20, Count(1, 100_000), "Sessions, held polls and waiting publishes of one user."
     )
     max_handshakes: int = setting(
         1000, Count(1, 100_000), "Connections that have not sent a whole request head yet."

@@ -31,6 +31,16 @@ def _of_clients(hub: Hub) -> tuple[Gauge, ...]:
         Gauge("pushd_presence_members", "Users in topics with presence.", lambda: len(hub.rooms)),
         Gauge("pushd_connections", "Open connections.", lambda: hub.connections),
         Gauge("pushd_held_polls", "Pulls that wait.", lambda: len(hub.pulls.held)),
+        Gauge(
+            "pushd_waiting_publishes",
+            "Publishes that wait until a user has the message.",
+            lambda: len(hub.deliveries),
+        ),
+        Gauge(
+            "pushd_leaving_session_channels",
+            "Channels of closed sessions that are still to be deleted.",
+            lambda: len(hub.session_channels),
+        ),
         Gauge("pushd_topics", "Channels that somebody follows.", lambda: len(hub.fanout.topics)),
         Gauge("pushd_body_bytes", "Request bodies under way.", lambda: hub.bodies.used),
         Gauge("pushd_tail_bytes", "Memory of tails and answers.", lambda: hub.tails.size),

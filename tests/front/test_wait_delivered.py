@@ -290,6 +290,19 @@ async def test_a_key_has_a_share(server: Server, monkeypatch: pytest.MonkeyPatch
     assert (await publish(server, {"users": ["alice"]}, ms=SHORT)).status == 200
 
 
+async def test_how_many_wait_can_be_seen(server: Server) -> None:
+    async def shown() -> bytes:
+        return (await server.ask("GET", "/metrics")).body
+
+    async with waiting(server, {"users": ["alice"]}):
+        assert b"\npushd_waiting_publishes 1.0\n" in await shown()
+        await by_ack(server, "user:alice", cursor(server, "user:alice"))
+    text = await shown()
+    for line in ("pushd_waiting_publishes 0.0", "pushd_waits_total 1.0"):
+        assert f"\n{line}\n".encode() in text
+    assert b"\npushd_waits_delivered_total 1.0\n" in text
+
+
 async def test_a_stop_answers_all_that_wait(server: Server) -> None:
     async with (
         waiting(server, {"users": ["alice"]}) as asked,
