@@ -63,14 +63,14 @@ class Hint(msgspec.Struct, tag="hint"):
 
 
 class Subscribed(msgspec.Struct, tag="subscribed"):
-    """Answers subscribe; comes unasked when a new inbox of the user begins."""
+    """Answers subscribe; comes unasked when an inbox of the user begins, or a group was joined."""
 
     heads: dict[str, Head]
     denied: list[Denied]
 
 
 class Unsubscribed(msgspec.Struct, tag="unsubscribed"):
-    """Answers unsubscribe; comes unasked when a new token covers less."""
+    """Answers unsubscribe; comes unasked when a new token covers less, or a group was left."""
 
     channels: list[str]
 
