@@ -102,17 +102,19 @@ def chat_file_or_made_up(directory: Path) -> Path:
     return made_up
 
 
-def made_up_lines() -> list[ChatLine]:
+def made_up_lines(
+    count: int = LINES, users: int = USERS, addressed: int = ADDRESSED
+) -> list[ChatLine]:
     """The same numbers of lines, users and addressed lines; a few talk much, most little."""
     rng = random.Random(2005)
-    names = [f"user{number}" + "_[x] " * (number % 200 == 7) for number in range(USERS)]
-    addressed = set(rng.sample(range(LINES), ADDRESSED))
+    names = [f"user{number}" + "_[x] " * (number % 200 == 7) for number in range(users)]
+    to_somebody = set(rng.sample(range(count), addressed))
     words = ["kernel", "apt-get", "Überraschung", "日本語", "\\o/", "“quote”", "install"]
     lines = []
-    for number in range(LINES):
-        user = names[number] if number < USERS else _talker(rng, names)
+    for number in range(count):
+        user = names[number] if number < users else _talker(rng, names)
         text = " ".join(rng.choices(words, k=rng.randint(1, 20)))
-        to = _talker(rng, names) if number in addressed else None
+        to = _talker(rng, names) if number in to_somebody else None
         lines.append(ChatLine("2005-02-06", number // 30, user, text, to))
     return lines
 

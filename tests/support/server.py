@@ -171,14 +171,15 @@ class ServerProcess:
         *,
         device: str | None = None,
         subscribe: tuple[str, ...] = (),
+        publish: tuple[str, ...] = (),
         ttl_s: float = 3600,
     ) -> str:
         """A client's token; from now on the log must not hold it."""
         claims: dict[str, object] = {"sub": user, "exp": int(time.time() + ttl_s)}
         if device is not None:
             claims["device"] = device
-        if subscribe:
-            claims["pushd"] = {"subscribe": list(subscribe)}
+        if subscribe or publish:
+            claims["pushd"] = {"subscribe": list(subscribe), "publish": list(publish)}
         token = jwt.encode(claims, SECRET, "HS256")
         self.secrets.append(token)
         return token
