@@ -63,6 +63,40 @@ async def test_targets_count_once_however_they_are_named(api: Api) -> None:
     assert [each["online"] for each in results] == [False, False, False]
 
 
+async def test_one_session_of_a_user(api: Api) -> None:
+    token = api.server.token("alice")
+    async with api.socket(token=token) as socket:
+        session = (await socket.expect("hello"))["session"]
+        body = {"to": {"sessions": [session]}, "message": {"data": "here"}}
+        [result] = (await post(api, body)).json["results"]
+        channel = f"session:{session}"
+        assert (result["channel"], result["seq"], result["online"]) == (channel, 1, True)
+        told = await socket.expect("subscribed")
+        assert told["heads"][channel]["head"] == 1
+        pulled = await api.pull(channel, token)
+        assert [each["data"] for each in pulled.json["messages"]] == ["here"]
+        assert (await api.pull(channel)).code == "forbidden"
+        gone = {"to": {"sessions": [session, "gone"]}, "message": {"data": "nowhere"}}
+        assert (await post(api, gone)).code == "not_found"
+        assert (await api.pull(channel, token, last=10)).json["head"] == 1
+
+
+async def test_an_answer_that_waits_until_it_is_delivered(api: Api) -> None:
+    """Before and after the device has it; and for somebody who cannot have it."""
+    body = {"to": {"users": ["alice"]}, "message": {"data": 1, "id": "m"}}
+    wait = {"delivered_to": "alice", "ms": 1}
+    assert (await post(api, {**body, "wait": wait})).json["delivered"] is False
+    token = api.server.token("alice", device="phone")
+    cursor = (await api.pull("user:alice", token, after=0)).json["next"]
+    acked = await api.ask("POST", "/v1/ack", token=token, body={"cursors": {"user:alice": cursor}})
+    assert acked.status == 204
+    answer = await post(api, {**body, "wait": {"delivered_to": "alice", "ms": 60_000}})
+    assert answer.json["delivered"] is True
+    assert answer.json["results"][0]["duplicate"] is True
+    for_bob = {**body, "wait": {"delivered_to": "bob"}}
+    assert (await post(api, for_bob)).code == "bad_request"
+
+
 @pytest.mark.parametrize(("size", "status"), [(MIB, 200), (MIB + 1, 413)])
 async def test_the_size_of_a_publish_to_many(api: Api, size: int, status: int) -> None:
     body = json.dumps(MANY).encode()
