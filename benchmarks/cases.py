@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import alone, measures, people, servers
+from benchmarks import alone, measures, people, servers, watching
 from benchmarks.measures import Measure
 
 
@@ -82,6 +82,27 @@ CASES = [
             Side("trio-websocket", measures.idle(servers.ws_naive)),
         ],
         [Target("kB each", 24, at_most=True)],
+    ),
+    Case(
+        "watch",
+        "{watched} sessions that beat every 25 s, looked at every 250 ms",
+        [
+            Side("pushd", watching.records(watching.Wheel)),
+            Side("a scan of all", watching.records(watching.Scan)),
+        ],
+        [Target("% of a core", 3, at_most=True)],
+    ),
+    Case(
+        "beat",
+        "pings of 500 WebSockets",
+        [Side("pushd", watching.beats)],
+        [Target("CPU µs/ping", 150, at_most=True)],
+    ),
+    Case(
+        "vanish",
+        "{vanishing} WebSockets vanish at once",
+        [Side("pushd", watching.vanish)],
+        [Target("longest answer meanwhile, ms", 500, at_most=True)],
     ),
     Case(
         "storm",

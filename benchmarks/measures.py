@@ -22,6 +22,8 @@ class Sizes:
     subscribers: int = 5000
     polls: int = 2000
     idle: int = 5000
+    watched: int = 100_000
+    vanishing: int = 10_000
     seconds: float = 5.0
     publishes: int = 5
     storm_seconds: float = 30.0
@@ -37,6 +39,8 @@ QUICK = Sizes(
     subscribers=1000,
     polls=500,
     idle=1000,
+    watched=10_000,
+    vanishing=1000,
     seconds=2.0,
     publishes=3,
     storm_seconds=8.0,

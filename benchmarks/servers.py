@@ -138,10 +138,14 @@ def _token(secret: str) -> str:
 
 
 @contextmanager
-def pushd(scratch: Path, data: Path | None = None) -> Iterator[Server]:
-    """``data``: a directory that exists already (a log to start on); default: an empty one."""
+def pushd(scratch: Path, data: Path | None = None, **given: str) -> Iterator[Server]:
+    """``data``: a directory that exists already (a log to start on); default: an empty one.
+
+    ``given``: settings.
+    """
     port, key, secret = free_port(), secrets.token_urlsafe(32), secrets.token_urlsafe(48)
     env = {**NO_LIMITS, "PUSHD_API_KEY": key, "PUSHD_JWT_SECRET": secret}
+    env |= {f"PUSHD_{name.upper()}": text for name, text in given.items()}
     command = [sys.executable, "-m", "pushd", "serve"]
     command += ["--listen", f"127.0.0.1:{port}", "--data", str(data or scratch / "data")]
     began = time.monotonic()
