@@ -60,9 +60,12 @@ class Node:
         subscribe: Sequence[str] = ("*",),
         publish: Sequence[str] = (),
         ttl_s: float = 3600,
+        attributes: Mapping[str, Any] | None = None,
     ) -> str:
         """A client's token. Reads all topics and publishes nowhere, unless told otherwise."""
-        return mint_token(self.secret, user, device, subscribe, publish, ttl_s)
+        return mint_token(
+            self.secret, user, device, subscribe, publish, ttl_s, attributes=attributes
+        )
 
     def client(
         self,

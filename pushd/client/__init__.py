@@ -5,8 +5,28 @@ from pushd.client.client import Client
 from pushd.client.events import Dropped, Event, Placed, ReadElsewhere, Received, Reset, Status
 from pushd.client.follow import Follow
 from pushd.client.options import FollowOptions
+from pushd.client.paging import Pages
+from pushd.client.people import (
+    DeviceState,
+    Erased,
+    GroupInfo,
+    GroupItem,
+    GroupOfUser,
+    Inbox,
+    InboxItem,
+    Member,
+    MembersChanged,
+    Presence,
+    Present,
+    Revoked,
+    SessionItem,
+    UserChannel,
+    UserInfo,
+    UserItem,
+)
 from pushd.client.problems import BadAnswer, Kicked, NoToken, Unreachable
-from pushd.client.publishing import LineResult, LineResults, RetryPolicy
+from pushd.client.publishing import LineResult, LineResults, Results
+from pushd.client.retrying import RetryPolicy
 from pushd.client.stores import CursorStore, FileCursors, MemoryCursors
 
 __all__ = [
@@ -15,25 +35,43 @@ __all__ = [
     "ChannelItem",
     "Client",
     "CursorStore",
+    "DeviceState",
     "Dropped",
+    "Erased",
     "Event",
     "FileCursors",
     "Follow",
     "FollowOptions",
+    "GroupInfo",
+    "GroupItem",
+    "GroupOfUser",
+    "Inbox",
+    "InboxItem",
     "Kicked",
     "LineResult",
     "LineResults",
+    "Member",
+    "MembersChanged",
     "MemoryCursors",
     "Message",
     "NoToken",
+    "Pages",
     "Placed",
+    "Presence",
+    "Present",
     "Published",
     "Pulled",
     "ReadElsewhere",
     "Received",
     "Reset",
+    "Results",
     "RetryPolicy",
+    "Revoked",
+    "SessionItem",
     "SlowDevice",
     "Status",
     "Unreachable",
+    "UserChannel",
+    "UserInfo",
+    "UserItem",
 ]

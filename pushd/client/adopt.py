@@ -42,12 +42,19 @@ class Adopter:
         if name in self._waiting:
             self._hinted.add(name)
 
+    def forget(self, name: str) -> None:
+        """It is the user's no longer."""
+        self._waiting.pop(name, None)
+        self._hinted.discard(name)
+
     async def settle(self) -> None:
         """Follow what waits. Raises what the store does."""
         names = list(self._waiting)
         starts = await self._starts(names)
         for name in names:
-            self._mailbox.put(self._state.met(name, self._waiting.pop(name), starts.get(name)))
+            head = self._waiting.pop(name, None)
+            if head is not None:
+                self._mailbox.put(self._state.met(name, head, starts.get(name)))
         self._state.suspect(self._hinted)
         self._hinted.clear()
 

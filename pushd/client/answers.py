@@ -17,7 +17,7 @@ T = TypeVar("T")
 class Published(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message is on disk. ``at``: ms since 1970. ``duplicate``: this id was there before.
 
-    ``online`` (results of ``publish_to`` for users): whether a session of that user is live.
+    ``online`` (results of ``publish_to``): whether somebody was there for it.
     """
 
     channel: str
@@ -138,6 +138,13 @@ class ManyPublished(msgspec.Struct, frozen=True):
     """The answer of ``POST /v1/publish``."""
 
     results: list[Published]
+    delivered: bool | None = None
+
+
+class CallAnswer(msgspec.Struct, frozen=True):
+    """The answer of ``POST /v1/call``."""
+
+    data: Any
 
 
 class MultiPulled(msgspec.Struct, frozen=True):
@@ -183,13 +190,6 @@ class ChannelInfo(msgspec.Struct, frozen=True):
     rules: dict[str, Any]
     slowest: SlowDevice | None = None
     held: int = 0
-
-
-class ChannelPage(msgspec.Struct, frozen=True):
-    """One page of ``GET /v1/channels``; ``next`` asks for the next one."""
-
-    items: list[ChannelItem]
-    next: str | None = None
 
 
 def decode(raw: bytes | str, form: type[T]) -> T:

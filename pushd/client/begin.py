@@ -13,8 +13,8 @@ from pushd.client.backoff import Backoff
 from pushd.client.events import Dropped, Placed, Reset
 from pushd.client.groups import one_exception
 from pushd.client.mailbox import Mailbox
+from pushd.client.needs import Transport
 from pushd.client.problems import is_foreign, is_transient
-from pushd.client.pulling import Transport
 from pushd.client.state import FollowState
 from pushd.core.positions import Cursor
 from pushd.errors import BadRequest, Forbidden, NotFound, PushdError

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any
 
 import httpx
 import trio
 
-from pushd.client.answers import (
-    ChannelInfo,
-    ChannelItem,
-    ChannelPage,
-    Published,
-    Pulled,
-    decode,
-)
+from pushd.client.administration import Groups, Sessions, Users
 from pushd.client.credential import Credential, TokenFunction
 from pushd.client.follow import Follow, Following, Plan
 from pushd.client.groups import body_exception
-from pushd.client.http import Http, channel_path
+from pushd.client.http import Http
 from pushd.client.options import FollowOptions
-from pushd.client.publishing import LineResults, RetryPolicy, new_id, publish, publish_to
+from pushd.client.reading import Reading
+from pushd.client.retrying import RetryPolicy
+from pushd.client.sending import Sending
 from pushd.client.state import MOST_CHANNELS
 from pushd.client.stores import CursorStore
-from pushd.client.transport import HttpTransport
-from pushd.errors import BadRequest, EpochChanged
+from pushd.errors import BadRequest
 
 
-class Client:
+class Client(Sending, Reading):
     """One server, as one user or service. ``async with Client(url, token) as client: …``
 
     Any number of tasks may use it at once. All methods raise subclasses of PushdError: the
@@ -56,6 +49,9 @@ class Client:
         BadSetting for a URL or a token that can be none.
         """
         self._http = Http(url, Credential(token), transport)
+        self.users = Users(self._http)
+        self.sessions = Sessions(self._http)
+        self.groups = Groups(self._http)
         self._device = device
         self._retries = retries or RetryPolicy()
         self._stack: AsyncExitStack | None = None
@@ -79,130 +75,6 @@ class Client:
         self._background().cancel_scope.cancel()
         self._nursery = None
         return await self._stack.__aexit__(kind, error, trace)
-
-    # -- publishing ----------------------------------------------------------------------------
-
-    async def publish(
-        self,
-        channel: str,
-        data: Any,
-        *,
-        type: str | None = None,  # noqa: A002 - the protocol's word
-        id: str | None = None,  # noqa: A002
-        sender: str | None = None,
-    ) -> Published:
-        """Store one message; returns once it is on disk.
-
-        ``id`` makes it idempotent for 24 h; one is made when none is given, so that a retry after
-        a lost answer stores nothing twice. ``sender`` may be given by services only.
-        """
-        message = _message(data, type, id, sender)
-        return await publish(self._http, channel, message, self._retries)
-
-    async def publish_to(
-        self,
-        data: Any,
-        *,
-        channels: Iterable[str] = (),
-        users: Iterable[str] = (),
-        groups: Iterable[str] = (),
-        everybody: bool = False,
-        type: str | None = None,  # noqa: A002
-        id: str | None = None,  # noqa: A002
-        sender: str | None = None,
-    ) -> list[Published]:
-        """Store one message in many places at once: in all of them, or (after an error) in none.
-
-        ``users``: their inboxes; ``everybody``: the channel ``all``. One result for each target.
-        """
-        named = {"channels": channels, "users": users, "groups": groups}
-        to: dict[str, Any] = {}
-        for kind, names in named.items():
-            if isinstance(names, str):
-                raise BadRequest(f"{kind} takes several names: write [{names!r}].")
-            if listed := list(names):
-                to[kind] = listed
-        if everybody:
-            to["all"] = True
-        return await publish_to(self._http, to, _message(data, type, id, sender), self._retries)
-
-    def publish_lines(
-        self, lines: Iterable[tuple[str, Mapping[str, Any]]], *, batch: int = 500
-    ) -> LineResults:
-        """Store many (channel, message) in order; ``async for`` gives one result for each.
-
-        A message has ``data`` and may have ``type``, ``id``, ``sender``.
-        """
-        return LineResults(self._http, lines, self._retries, batch)
-
-    # -- reading -------------------------------------------------------------------------------
-
-    async def pull(
-        self,
-        channel: str,
-        *,
-        after: str | None = None,
-        limit: int | None = None,
-        wait: float | None = None,
-    ) -> Pulled:
-        """Messages after the cursor ``after``; raises a Reset when they are not all there.
-
-        ``after`` left out: where this device is. ``wait``: seconds the server may hold the answer
-        until there is something new.
-        """
-        given = {"after": after, "limit": limit, "wait": f"{wait:g}" if wait else None}
-        return await self._page(channel, given, wait or 0)
-
-    async def history(
-        self, channel: str, *, before: Pulled | int | None = None, limit: int = 50
-    ) -> Pulled:
-        """Older messages, oldest first: the newest ``limit``, or those before a page or a seq.
-
-        ``more`` says that there are older ones: ``page = await client.history(c, before=page)``.
-        Records nothing. Raises EpochChanged when the channel began a new life since that page.
-        """
-        if before is None:
-            return await self._page(channel, {"last": limit})
-        seq = before.oldest if isinstance(before, Pulled) else before
-        page = await self._page(channel, {"before": seq, "limit": limit})
-        if isinstance(before, Pulled) and page.epoch != before.epoch:
-            raise EpochChanged(f"{channel!r} has begun a new life since that page.")
-        return page
-
-    async def _page(
-        self, channel: str, given: Mapping[str, str | int | None], wait_s: float = 0
-    ) -> Pulled:
-        params = {name: value for name, value in given.items() if value is not None}
-        if self._device is not None:
-            params["device"] = self._device
-        raw = await self._http.get(f"{channel_path(channel)}/messages", params, wait_s=wait_s)
-        return decode(raw, Pulled)
-
-    async def ack(self, cursors: Mapping[str, str]) -> None:
-        """Record these positions as delivered to this device; ``follow`` does it by itself."""
-        await self._transport().ack(dict(cursors))
-
-    async def mark_read(self, channel: str, cursor: str) -> None:
-        """Set this user's read mark; the user's other sessions are told. It never goes back."""
-        await self._transport().mark_read(channel, cursor)
-
-    async def channels(self, prefix: str = "") -> list[ChannelItem]:
-        """The server's channels; needs a key that may read or administer."""
-        params: dict[str, str | int] = {"prefix": prefix} if prefix else {}
-        items: list[ChannelItem] = []
-        while True:
-            page = decode(await self._http.get("/v1/channels", params), ChannelPage)
-            items += page.items
-            if page.next is None:
-                return items
-            params["next"] = page.next
-
-    async def channel(self, channel: str) -> ChannelInfo:
-        """How much is in one channel, its rules, its slowest device; needs such a key.
-
-        NotFound: nothing was ever published to it, or it was deleted.
-        """
-        return decode(await self._http.get(channel_path(channel), {}), ChannelInfo)
 
     # -- following -----------------------------------------------------------------------------
 
@@ -240,16 +112,7 @@ class Client:
         )  # fmt: skip
         return Follow(Following(self._transport(), plan, random.Random()), self._background)
 
-    def _transport(self) -> HttpTransport:
-        return HttpTransport(self._http, self._device)
-
     def _background(self) -> trio.Nursery:
         if self._nursery is None:
             raise RuntimeError("Use the client within 'async with Client(…) as client'.")
         return self._nursery
-
-
-def _message(data: Any, type_: str | None, id_: str | None, sender: str | None) -> dict[str, Any]:
-    given = {"type": type_, "sender": sender}
-    message = {name: value for name, value in given.items() if value is not None}
-    return message | {"data": data, "id": new_id() if id_ is None else id_}

@@ -22,8 +22,9 @@ from pushd.client.events import Event
 from pushd.client.groups import one_exception
 from pushd.client.hints import HintLoop
 from pushd.client.mailbox import Mailbox
+from pushd.client.needs import Transport
 from pushd.client.options import FollowOptions
-from pushd.client.pulling import Puller, Transport
+from pushd.client.pulling import Puller
 from pushd.client.state import FollowState
 from pushd.client.stores import CursorStore
 

@@ -14,6 +14,7 @@ import trio
 from pushd.client.credential import Credential
 from pushd.client.encode import encode
 from pushd.client.groups import one_exception
+from pushd.client.plainbody import with_plain_body
 from pushd.client.problems import BadAnswer, Unreachable, error_of_answer
 from pushd.errors import BadSetting, TokenExpired, Unauthorized
 
@@ -92,6 +93,10 @@ class Http:
         raw, timeout_s = encode(body), wait_s + answer_s
         return await self._request("POST", path, {}, raw, timeout_s, holds=wait_s > 0)
 
+    async def delete(self, path: str, params: Mapping[str, str | int]) -> bytes:
+        """Like ``get``."""
+        return await self._request("DELETE", path, params, None, _ANSWER_S, holds=False)
+
     async def _request(
         self,
         method: str,
@@ -112,7 +117,7 @@ class Http:
                     method, self.url + path, params=params, content=body,
                     headers=headers | authorization, timeout=timeout,
                 )  # fmt: skip
-                answer = await client.send(_with_plain_body(request, body))
+                answer = await client.send(with_plain_body(request, body))
             if answer.is_success:
                 return answer.content
             raise error_of_answer(answer.status_code, answer.content, answer.headers)
@@ -153,7 +158,7 @@ class Http:
                     "POST", self.url + path, content=body,
                     headers={"Content-Type": NDJSON, **authorization}, timeout=timeout,
                 )  # fmt: skip
-                answer = await self._client.send(_with_plain_body(request, body), stream=True)
+                answer = await self._client.send(with_plain_body(request, body), stream=True)
                 async with aclosing(answer):
                     await _check(answer)
                     async for chunk in answer.aiter_bytes():
@@ -191,27 +196,6 @@ class Http:
                         nursery.start_soon(_read, answer, send)
                         yield receive
                         nursery.cancel_scope.cancel()
-
-
-class _PlainBody(httpx.AsyncByteStream):
-    """One piece. The library's own is a generator, which a broken connection leaves suspended."""
-
-    def __init__(self, body: bytes) -> None:
-        self._left = [body]
-
-    def __aiter__(self) -> _PlainBody:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
-
-
-def _with_plain_body(request: httpx.Request, body: bytes | None) -> httpx.Request:
-    if body is not None:
-        request.stream = _PlainBody(body)
-    return request
 
 
 async def _check(answer: httpx.Response) -> None:

@@ -55,6 +55,9 @@ class Listener(Protocol):
     def subscribed(self, frame: Frame) -> None:
         """Heads of channels that were subscribed, or that came into being."""
 
+    def unsubscribed(self, frame: Frame) -> None:
+        """Channels that this user may not read any longer: a group that was left, say."""
+
     def hinted(self, frame: Frame) -> None:
         """A channel is at a seq."""
 

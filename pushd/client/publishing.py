@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import trio
 
-from pushd.client.answers import ManyPublished, Published, decode
-from pushd.client.backoff import Backoff
+from pushd.client.answers import CallAnswer, ManyPublished, Published, decode
 from pushd.client.encode import encode
 from pushd.client.http import Http, channel_path
 from pushd.client.problems import BadAnswer, Unreachable, error_of_code, is_transient
+from pushd.client.retrying import Patience, RetryPolicy, until_known
 from pushd.errors import PushdError
 
 # Half of what the server takes in one body (8 MiB), so that a long line still fits.
 _MOST_BATCH_BYTES: Final = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When to stop: after ``give_up_s`` seconds in which nothing went forward.
-
-    ``answer_s``: how long one attempt may take; then its connection counts as lost.
-    """
-
-    give_up_s: float = 30.0
-    base_s: float = 0.25
-    cap_s: float = 10.0
-    answer_s: float = 30.0
-    # Called before each wait with the reason and its length in seconds.
-    on_retry: Callable[[PushdError, float], None] | None = None
 
 
 class LineResult(NamedTuple):
@@ -59,28 +42,6 @@ class _LineAnswer(msgspec.Struct, frozen=True):
     retry_after_ms: int | None = None
 
 
-class _Patience:
-    """Waits between attempts, and raises the last error once there was no progress for too long."""
-
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
-        self._backoff = Backoff(policy.base_s, policy.cap_s)
-        self.progressed()
-
-    def progressed(self) -> None:
-        self._backoff.reset()
-        self._since = trio.current_time()
-
-    async def wait_after(self, error: PushdError) -> None:
-        delay = self._backoff.next_delay(error.retry_after)
-        left = self._since + self._policy.give_up_s - trio.current_time()
-        if left <= 0 or (error.retry_after or 0) > left:
-            raise error
-        if self._policy.on_retry is not None:
-            self._policy.on_retry(error, delay)
-        await trio.sleep(min(delay, left))
-
-
 def new_id() -> str:
     """An idempotency id that nobody else makes: 128 random bits."""
     return secrets.token_hex(16)
@@ -94,27 +55,36 @@ async def publish(
     After a time-out, a 5xx or a lost connection the outcome is unknown, so the same id goes out
     again: the server stores it at most once (docs/protocol.md, "Publish one message").
     """
-    raw = await _until_known(http, f"{channel_path(channel)}/messages", message, policy)
+    raw = await until_known(http, f"{channel_path(channel)}/messages", message, policy)
     return decode(raw, Published)
 
 
+class Results(list[Published]):
+    """One for each target. ``delivered``: whether the user that was waited for has it; None:
+    nobody was waited for."""
+
+    delivered: bool | None = None
+
+
 async def publish_to(
-    http: Http, to: Mapping[str, Any], message: Mapping[str, Any], policy: RetryPolicy
-) -> list[Published]:
-    """Like ``publish``, to many targets in one transaction; one result for each."""
-    raw = await _until_known(http, "/v1/publish", {"to": to, "message": message}, policy)
-    return decode(raw, ManyPublished).results
+    http: Http,
+    to: Mapping[str, Any],
+    message: Mapping[str, Any],
+    wait: Mapping[str, Any] | None,
+    policy: RetryPolicy,
+) -> Results:
+    """Like ``publish``, to many targets in one transaction. ``wait``: as the body has it."""
+    body = {"to": to, "message": message} | ({} if wait is None else {"wait": wait})
+    wait_s = 0.0 if wait is None else wait["ms"] / 1000
+    answer = decode(await until_known(http, "/v1/publish", body, policy, wait_s), ManyPublished)
+    results = Results(answer.results)
+    results.delivered = answer.delivered
+    return results
 
 
-async def _until_known(http: Http, path: str, body: Any, policy: RetryPolicy) -> bytes:
-    patience = _Patience(policy)
-    while True:
-        try:
-            return await http.post(path, body, answer_s=policy.answer_s)
-        except PushdError as error:
-            if not is_transient(error):
-                raise
-            await patience.wait_after(error)
+async def call(http: Http, body: Mapping[str, Any], wait_s: float, policy: RetryPolicy) -> Any:
+    """What the application answers; ``body`` has an ``id``, so that asking again is no new call."""
+    return decode(await until_known(http, "/v1/call", body, policy, wait_s), CallAnswer).data
 
 
 class LineResults:
@@ -226,7 +196,7 @@ def _batches(lines: Iterable[tuple[str, Mapping[str, Any]]], most: int) -> Itera
 
 
 async def _send_batch(http: Http, batch: _Batch, policy: RetryPolicy) -> list[LineResult]:
-    patience = _Patience(policy)
+    patience = Patience(policy)
     while True:
         before = batch.count
         trouble: PushdError = Unreachable("The answer ended too early.")

@@ -9,42 +9,30 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from pushd.client.adopt import Adopter
-from pushd.client.answers import Frame, MultiPulled, Pulled, denied_names
+from pushd.client.answers import Frame, MultiPulled, Refusal, denied_names
+from pushd.client.ask import Ask
 from pushd.client.backoff import Backoff
 from pushd.client.confirm import Confirmer
 from pushd.client.events import Event, ReadElsewhere, Received
-from pushd.client.hints import Connector
 from pushd.client.ladder import TransportKind
 from pushd.client.mailbox import Mailbox, Signal
+from pushd.client.needs import Transport
 from pushd.client.options import FollowOptions
 from pushd.client.problems import is_foreign, is_transient
 from pushd.client.session import final_error
-from pushd.client.state import Ask, FollowState
+from pushd.client.state import FollowState
 from pushd.errors import Forbidden, PushdError
 
 DEFAULT_INTERVAL_S: Final = 20.0
 _INTERVAL_RANGE_S: Final = (1.0, 300.0)
 # A poll that comes back empty sooner than this was not held.
 _HELD_S: Final = 1.0
-
-
-class Transport(Connector, Protocol):
-    """What following needs of a server."""
-
-    async def pull(self, ask: Ask, limit: int, wait_s: float) -> MultiPulled:
-        """``wait_s``: how long the server may hold it. Raises PushdError."""
-        ...
-
-    async def ack(self, cursors: dict[str, str]) -> None:
-        """Records these as delivered. Raises PushdError."""
-
-    async def locate(self, channel: str) -> Pulled:
-        """A page from where the server says that this device should begin; records nothing."""
+_GONE: Final = Refusal("forbidden", "This user may not read it any longer.")
 
 
 class Puller:
@@ -105,6 +93,12 @@ class Puller:
     def subscribed(self, frame: Frame) -> None:
         self._learn(frame)
         self._pull_within(0)
+
+    def unsubscribed(self, frame: Frame) -> None:
+        for name in frame.channels:
+            self._adopter.forget(name)
+            self._mailbox.put(self._state.drop(name, _GONE))
+        self._end_when_empty()
 
     def hinted(self, frame: Frame) -> None:
         self._adopter.heard(frame.channel)
@@ -217,6 +211,7 @@ class Puller:
                     events += self._state.answered_unasked(name, part)
         except PushdError as error:
             self.ended(error)
+        self._state.settled(ask)
         self._state.suspect(ask.wanted - set(answer.channels))
         self._pace(events, held=held)
         await self._confirmer.before(events)

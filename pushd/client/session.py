@@ -151,6 +151,8 @@ class Session:
                 self._listener.hinted(frame)  # type: ignore[arg-type]
             case "subscribed":
                 self._listener.subscribed(frame)  # type: ignore[arg-type]
+            case "unsubscribed":
+                self._listener.unsubscribed(frame)  # type: ignore[arg-type]
             case "read":
                 self._listener.was_read(frame)  # type: ignore[arg-type]
             case "pong":

@@ -10,29 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 from pushd.client.answers import ChannelAnswer, Head, Refusal, ResetAnswer
+from pushd.client.ask import Ask
 from pushd.client.complete import check_complete, is_ahead, position
 from pushd.client.events import Dropped, Event, Placed, Received, Reset
+from pushd.client.placing import Placing
 from pushd.core.positions import HEAD, START, Cursor, parse_cursor
 
 # The server takes so many cursors at once.
 MOST_CHANNELS: Final = 128
 # Of these a first contact wants what there is already; they begin with a message for this client.
-_OWN: Final = ("user:", "session:")
-
-
-class Ask(NamedTuple):
-    """One pull: these channels from these cursors. ``wanted`` were known to be behind.
-
-    ``atleast``: the seqs that were hinted at. ``mine``: also what is the user's own.
-    """
-
-    cursors: dict[str, str]
-    wanted: frozenset[str]
-    atleast: dict[str, int]
-    mine: bool
+_SESSION: Final = "session:"
+_OWN: Final = ("user:", _SESSION)
+_GROUP: Final = "group:"
 
 
 @dataclass(slots=True)
@@ -55,6 +47,7 @@ class FollowState:
         self._channels: dict[str, _Channel] = {}
         self._mine = mine
         self._left_out: set[str] = set()
+        self._placing = Placing()
         for name, text in cursors.items():
             self.add(name, text)
 
@@ -62,7 +55,8 @@ class FollowState:
         """Follow one more, from the cursor that ``text`` spells."""
         cursor = parse_cursor(text)
         # 'head' names no position until a pull fixes it; the others wait for the hello.
-        self._channels[name] = _Channel(cursor, want=cursor == HEAD, taken=text)
+        hint = self._placing.take(name)
+        self._channels[name] = _Channel(cursor, want=cursor == HEAD, taken=text, hint=hint)
 
     @property
     def channels(self) -> list[str]:
@@ -87,7 +81,7 @@ class FollowState:
     @property
     def behind(self) -> bool:
         """Whether any channel wants a pull."""
-        return any(channel.want for channel in self._channels.values())
+        return bool(self._placing) or any(channel.want for channel in self._channels.values())
 
     # -- hints ---------------------------------------------------------------------------
 
@@ -95,6 +89,7 @@ class FollowState:
         """A hint or a head of a hello. True when it makes the channel want a pull."""
         channel = self._channels.get(name)
         if channel is None:
+            self._placing.heard(name, epoch, seq)
             return False
         known = channel.hint
         # Within an epoch the highest counts; hints may be repeated and come out of order.
@@ -113,6 +108,8 @@ class FollowState:
         events: list[Event] = []
         if self.adopts(name) and after is not None:
             self.add(name, after)
+        elif self.adopts(name) and name.startswith(_GROUP) and head.delivered is None:
+            self._placing.add(name)
         elif self.adopts(name):
             # As the server does at a first contact: its own from the start, others from now on.
             start = START if name.startswith(_OWN) else Cursor(head.epoch, head.head)
@@ -142,7 +139,9 @@ class FollowState:
 
     def drop(self, name: str, refusal: Refusal) -> list[Event]:
         """Stop following a channel that the server refuses."""
-        if self._channels.pop(name, None) is None:
+        self._placing.take(name)
+        # A session's own channel ends with it: that is no news.
+        if self._channels.pop(name, None) is None or name.startswith(_SESSION):
             return []
         return [Dropped(name, refusal.code, refusal.detail)]
 
@@ -165,11 +164,17 @@ class FollowState:
         for channel in asked.values():
             channel.want, channel.hint = False, None
         cursors = {name: str(channel.cursor) for name, channel in asked.items()}
-        return Ask(cursors, wanted, atleast, mine=self._mine and everything)
+        placing = self._placing.ask()
+        return Ask(cursors, wanted, atleast, self._mine and (everything or bool(placing)), placing)
 
     def failed(self, ask: Ask) -> None:
         """The pull brought no answer: what it was to fetch is still wanted."""
         self.suspect(ask.wanted)
+        self._placing.failed(ask.placing)
+
+    def settled(self, ask: Ask) -> None:
+        """The pull was answered as a whole: what it has not brought is the user's no longer."""
+        self._placing.ended(ask.placing)
 
     def answered(self, name: str, asked: str, answer: ChannelAnswer) -> list[Event]:
         """What one channel's answer means, in order. ``asked``: the cursor that was sent.

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from pushd.client.answers import MultiPulled, Pulled, decode
+from pushd.client.ask import Ask
 from pushd.client.http import Http, channel_path
 from pushd.client.ladder import TransportKind
 from pushd.client.link import Link
 from pushd.client.sse import open_events
-from pushd.client.state import Ask
 from pushd.client.websocket import open_link, split_channels, websocket_url
 
 # A pull that is not held is answered at once; a connection to a vanished peer never is.

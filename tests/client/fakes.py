@@ -19,6 +19,7 @@ from pushd.client.answers import (
     Refusal,
     ResetAnswer,
 )
+from pushd.client.ask import Ask
 from pushd.client.credential import Credential
 from pushd.client.events import Event, Received
 from pushd.client.follow import Follow, Following, Plan
@@ -27,7 +28,6 @@ from pushd.client.ladder import TransportKind
 from pushd.client.link import Link, LinkLost
 from pushd.client.options import FollowOptions
 from pushd.client.problems import error_of_code
-from pushd.client.state import Ask
 from pushd.client.stores import CursorStore
 from pushd.core.positions import Cursor, parse_cursor
 from pushd.core.pulling import Position, resolve

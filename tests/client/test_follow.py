@@ -9,9 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from pushd.client.answers import ChannelAnswer, MultiPulled, Refusal, ResetAnswer
+from pushd.client.ask import Ask
 from pushd.client.events import Dropped, Placed, Reset, Status
 from pushd.client.problems import BadAnswer, Unreachable
-from pushd.client.state import Ask
 from pushd.errors import Forbidden
 from tests.client.fakes import EPOCH, HELLO, LATER, FakeServer, data, following, take
 

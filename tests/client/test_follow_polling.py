@@ -9,10 +9,10 @@ import trio
 from trio.testing import MockClock
 
 from pushd.client.answers import Frame, MultiPulled
+from pushd.client.ask import Ask
 from pushd.client.events import Event, Placed, Received, Status
 from pushd.client.follow import Follow
 from pushd.client.problems import Kicked, Unreachable
-from pushd.client.state import Ask
 from pushd.errors import Overloaded, Unauthorized
 from tests.client.fakes import FakeServer, data, following, take
 
