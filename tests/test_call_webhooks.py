@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import trio
 
 from pushd.outbound import endpoint as outbound
 from pushd.outbound.breaker import OPENS_AFTER
+from pushd.reload import Reloader
 from tests.support.app import Server, running_server, until
 from tests.support.application import (
     WEBHOOK_SECRET,
@@ -293,6 +295,18 @@ async def test_what_is_logged_holds_no_secret_and_no_data(tmp_path: Path) -> Non
     assert "a call had no answer" in told
     for secret in (WEBHOOK_SECRET, "the-data", "the-answer"):
         assert secret not in told
+
+
+async def test_a_reload_signs_with_the_new_secret(tmp_path: Path) -> None:
+    """Both for a while, then the new one alone: at no time is the application without one."""
+    new = "another-secret-that-signs-webhooks-0123"
+    async with both(tmp_path, Reply(200)) as (server, app):
+        for secret in (f"{new},{WEBHOOK_SECRET}", new):
+            settings = replace(server.hub.settings, webhook_secret=secret)
+            await Reloader(server.hub, lambda: settings)._reload()  # noqa: B023
+            await call(server)
+    signed = [(each.is_signed(WEBHOOK_SECRET), each.is_signed(new)) for each in app.received]
+    assert signed == [(True, True), (False, True)]
 
 
 async def test_whoever_leaves_stops_nothing(tmp_path: Path) -> None:

@@ -379,3 +379,35 @@ async def test_sent_is_not_marked_before_any_ack(
     assert await delivering.who_has_it(server) == ([], False)
     await confirms(server, f"{stored['epoch']}.1")
     assert await delivering.who_has_it(server) == (["alice"], True)
+
+
+# -- a handler's exception closes the connection ---------------------------------------------------
+
+BROKEN = ["raises", "leaves", "refuses-badly", "unspeakable"]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_handlers_exception_does_not_close_the_connection(
+    tmp_path: Path, name: str
+) -> None:
+    """Neither its caller's, over WebSocket or HTTP, nor anybody else's."""
+    handlers = {"handlers": "tests.support.handling", "errors_expected": True}
+    async with (
+        running_server(tmp_path, **handlers) as server,
+        session(server, "alice") as alice,
+        session(server, "bob") as bob,
+        server.peer() as peer,
+    ):
+        token = server.token("alice")
+        for _ in range(3):
+            await alice.send({"type": "call", "id": "c", "name": name})
+            assert (await alice.expect("error"))["code"] == "call_failed"
+            answer = await peer.ask("POST", "/v1/call", token=token, body={"name": name})
+            assert (answer.status, answer.code) == (502, "call_failed")
+            assert "connection" not in answer.headers
+        for socket in (alice, bob):
+            await socket.send({"type": "call", "id": "d", "name": "anything", "data": 1})
+            assert (await socket.expect("result"))["data"] == 1
+        body = {"name": "anything", "data": 2}
+        assert (await peer.ask("POST", "/v1/call", token=token, body=body)).json["data"] == 2
+        assert len(server.hub.sessions.by_id) == 2

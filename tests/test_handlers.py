@@ -229,6 +229,8 @@ async def test_a_shutdown_waits_for_calls(server: Server, stage: Stage) -> None:
         await stage.entered.wait()
     server.stopper.asked.set()
     await until(lambda: not server.hub.ready)
+    for _ in range(500):  # whatever it does next, it has done
+        await trio.lowlevel.checkpoint()
     assert stage.left == []
     assert server.hub.application.calls.under_way == 1
     stage.go.set()
@@ -263,6 +265,27 @@ async def test_services_do_not_call(server: Server, stage: Stage) -> None:
         await socket.send({"type": "call", "id": "c", "name": "nothing"})
         assert (await socket.expect("error"))["code"] == "forbidden"
     assert stage.calls == []
+
+
+async def test_calls_count_among_what_a_user_may_send(tmp_path: Path, stage: Stage) -> None:
+    limits = {"user_messages_per_second": 1, "user_message_burst": 2}
+    async with running_server(tmp_path, **limits, **HANDLERS) as server:
+        for user in ("alice", "bob"):
+            token = server.token(user)
+            async with server.socket(token=token) as socket:
+                await socket.expect("hello")
+                ask: dict[str, Any] = {"name": "nothing", "id": "c"}
+                for _ in range(2):
+                    if user == "alice":
+                        await socket.send({"type": "call", **ask})
+                        await socket.expect("result")
+                    else:
+                        await server.ask("POST", "/v1/call", token=token, body=ask)
+                await socket.send({"type": "call", **ask})
+                assert (await socket.expect("error"))["code"] == "rate_limited"
+                answer = await server.ask("POST", "/v1/call", token=token, body=ask)
+                assert (answer.status, answer.code) == (429, "rate_limited")
+    assert len(stage.calls) == 4
 
 
 # Registering

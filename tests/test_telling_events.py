@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tests.support.app import KEY, Server, running_server, until
 from tests.support.application import WEBHOOK_SECRET, Application, Received, Reply, application
 
 LIVE = ("session.opened", "session.closed", "user.online", "user.offline")
+IN_ORDER = ("session.opened", "user.online", "session.closed", "user.offline")
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +47,16 @@ class Heard:
 
 @asynccontextmanager
 async def hearing(
-    data: Path, answer: Callable[[Received], Reply] | None = None, **settings: Any
+    data: Path,
+    answer: Callable[[Received], Reply] | None = None,
+    pause: Callable[[Received], Awaitable[None]] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Server, Application, Heard]]:
     heard = Heard()
 
     async def handle(received: Received) -> Reply:
+        if pause is not None:
+            await pause(received)
         reply = Reply(204) if answer is None else answer(received)
         if 200 <= reply.status < 300 and reply.raw is None:
             heard.take(received)
@@ -165,8 +171,8 @@ async def test_what_does_not_fit_is_lost_and_said(tmp_path: Path) -> None:
         await app.stop()
         for number in range(20):
             await visit(server, f"u{number}")
+            await until(lambda: not server.hub.presence.users())
         telling = server.hub.application.telling
-        await until(lambda: not server.hub.presence.users())
         stats = (await server.ask("GET", "/v1/stats", token=KEY)).json["telling"]
         assert stats["events_waiting"] <= 10
         assert stats["events_lost"] >= 60
@@ -180,7 +186,9 @@ async def test_what_does_not_fit_is_lost_and_said(tmp_path: Path) -> None:
     assert counted == server.hub.counters.events_lost
     assert counted + len(told) == 20 * 4
     at = heard.types().index("events.lost")
-    assert heard.events[at + 1 :] == told[-10:], "what is lost came before what waits"
+    newest = [(each["type"], each["data"]["user"]) for each in heard.events[at + 1 :]]
+    wanted = [(kind, f"u{number}") for number in range(20) for kind in IN_ORDER]
+    assert newest == wanted[-10:], "what is lost came before what waits"
     assert any(each["event"] == "events for the application are lost" for each in server.log)
 
 
@@ -205,13 +213,24 @@ async def test_events_that_are_refused_again_and_again_are_lost_and_said(tmp_pat
 
 
 async def test_a_shutdown_tells_who_has_gone(tmp_path: Path) -> None:
-    async with hearing(tmp_path) as (server, app, heard):
+    """Also what was not told yet when everybody had gone."""
+    go = trio.Event()
+
+    async def slowly(received: Received) -> None:
+        if b'"session.opened"' in received.body:
+            await go.wait()
+
+    async with hearing(tmp_path, pause=slowly) as (server, app, heard):
         async with server.socket(token=server.token()) as socket:
             await socket.expect("hello")
-            await app.until(lambda: heard.count("session.opened"))
+            await app.until(lambda: len(app.received) == 2)
             server.stopper.asked.set()
             await socket.expect("bye")
             await socket.leave()
+        await until(lambda: not server.hub.sessions.by_id)
+        for _ in range(500):  # whatever it does next, it has done
+            await trio.lowlevel.checkpoint()
+        go.set()
         await app.until(lambda: heard.count("session.closed"))
     [closed] = [each["data"] for each in heard.events if each["type"] == "session.closed"]
     assert (closed["code"], closed["reason"]) == (1012, "restart")

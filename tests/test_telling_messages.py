@@ -235,9 +235,11 @@ async def test_one_bad_message_holds_up_its_channel_only(tmp_path: Path) -> None
         return Reply(500) if poison and b'"poison"' in received.body else Reply(204)
 
     async with taking(answer) as (app, told), telling(tmp_path, app) as server:
+        await app.stop()  # so that all of them are in one batch first
         for number in range(20):
             await server.publish("orders:bad", "poison" if number == 10 else number)
             await server.publish("orders:good", number)
+        await app.start()
         await knows(app, told, "orders:good", 20)
         await knows(app, told, "orders:bad", 10)
         await server.publish("orders:good", 20)
@@ -299,6 +301,37 @@ async def test_what_was_removed_before_it_was_told_is_said(tmp_path: Path) -> No
     ]
 
 
+async def test_a_window_that_is_held_for_the_slow_is_held_for_the_application(
+    tmp_path: Path,
+) -> None:
+    """Also for one that was never there since the channel began."""
+    keep = {"messages": 5}
+    chosen = {
+        "orders": Namespace(webhook=True, retention=keep, hold={"age_s": 3600.0}),
+        "other": Namespace(webhook=True, retention=keep),
+    }
+    limits = {"retention_interval": 0.02, "write_behind": 0.01, "namespaces": chosen}
+    async with taking() as (app, told):
+        await app.stop()
+        async with telling(tmp_path, app, **limits) as server:
+            for channel in ("orders", "other"):
+                await server.publish(channel, 0)
+            log = server.hub.log
+            await until(lambda: not log.statistics().dirty_marks)
+            for number in range(1, 50):
+                for channel in ("orders", "other"):
+                    await server.publish(channel, number)
+            await until(lambda: log.heads["other"].first == 46)
+            assert log.heads["orders"].first == 1
+            await app.start()
+            await knows(app, told, "orders", 50)
+            await knows(app, told, "other", 50)
+            await until(lambda: log.heads["orders"].first == 46)
+    told.check_order("orders", 50)
+    assert told.seqs("other") == list(range(46, 51))
+    assert told.resets == [("other", {"code": "expired", "skipped": 45})]
+
+
 async def test_what_was_redacted_is_not_told_by_a_second_attempt(tmp_path: Path) -> None:
     refuse = True
 
@@ -329,7 +362,8 @@ async def test_a_namespace_that_is_chosen_begins_now_and_goes_on_where_it_was(
         assert told.seqs("orders") == [4]
         assert told.seqs("orders:new") == [1]
         # Left out for a while, and chosen again: nothing is skipped.
-        async with telling(tmp_path, app, namespaces={}) as server:
+        other = {"other": Namespace(webhook=True)}
+        async with telling(tmp_path, app, namespaces=other) as server:
             await server.publish("orders", 4)
             await server.publish("orders:other", 0)
         async with telling(tmp_path, app) as server:

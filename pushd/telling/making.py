@@ -68,7 +68,9 @@ def make_telling(
     if webhook is None:
         return Telling(None, None)
     if MESSAGES in kinds:
-        messages = Messages(durable, namespaces, portions, Poster(webhook), counters)
+        messages = Messages(
+            durable, namespaces, portions, Poster(webhook), counters, settings.cursor_active / 8
+        )
     if kinds - {MESSAGES}:
         events = Events(
             kinds, happenings, Poster(webhook), counters, settings.node_id, settings.webhook_queue

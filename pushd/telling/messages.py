@@ -27,7 +27,6 @@ from pushd.telling.starting import DEVICE, USER, find_behind
 # A batch that is not just one message: what common servers take without being told to.
 BATCH_BYTES: Final = 64 * 1024
 AFTER_A_FAULT_S: Final = 1.0  # of our own
-RENEW_S: Final = 3600.0  # so that what holds the window for devices that come back holds it
 
 log = structlog.get_logger("pushd.telling")
 
@@ -47,12 +46,15 @@ class Messages:
         portions: Portions,
         poster: Poster,
         counters: Counters,
+        renew_s: float,
     ) -> None:
+        """``renew_s``: how often to say of channels that are behind that somebody is to come."""
         self._log = durable
         self._namespaces = namespaces
         self._portions = portions
         self._poster = poster
         self._counters = counters
+        self._renew_s = renew_s
         self._news = trio.Event()
         # What was posted and not answered: the same again, with the same id.
         self._again: list[tuple[Behind, int]] = []
@@ -61,9 +63,13 @@ class Messages:
     def advance(self, advance: Advance) -> None:
         """A channel is farther. One that was not behind was told whole up to here."""
         head = advance.head
-        if self._namespaces.of(head.channel).webhook and self.backlog.add(
-            head.channel, Cursor(head.epoch, advance.start - 1)
-        ):
+        if not self._namespaces.of(head.channel).webhook:
+            return
+        cursor = Cursor(head.epoch, advance.start - 1)
+        if advance.start == 1:
+            # Where it begins: a window that is held for those who are behind is held from now on.
+            self._log.record_delivered(USER, DEVICE, head.channel, cursor)
+        if self.backlog.add(head.channel, cursor):
             self._news.set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -183,9 +189,9 @@ class Messages:
         )
 
     async def _renew(self) -> None:
-        """An application that is down is one that comes back."""
+        """An application that is down is one that comes back: windows are held for it."""
         while True:
-            await trio.sleep(RENEW_S)
+            await trio.sleep(self._renew_s)
             for behind in self.backlog:
                 self._log.record_delivered(USER, DEVICE, behind.channel, behind.cursor)
 

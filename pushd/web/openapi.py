@@ -11,6 +11,8 @@ from pushd import __version__
 from pushd.web.operation import JSON, Answer, Operation, Param, Schema
 from pushd.web.shapes import Problem
 from pushd.web.table import OPERATIONS, TAGS, full_path
+from pushd.web.webhooks import types as webhook_types
+from pushd.web.webhooks import webhooks
 
 REF = "#/components/schemas/{name}"
 PROBLEM = "application/problem+json"
@@ -35,8 +37,9 @@ def openapi(prefix: str = "") -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "pushd", "version": __version__, "description": ABOUT},
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in TAGS],
+        "tags": [{"name": tag} for tag in (*TAGS, "Webhooks")],
         "paths": paths,
+        "webhooks": webhooks(by_type),
         "components": {"schemas": components, "securitySchemes": _SECURITY},
     }
 
@@ -58,7 +61,7 @@ def _types() -> list[Any]:
         types += [answer.type for answer in operation.answers if answer.type is not None]
         if operation.body is not None:
             types.append(operation.body.type)
-    return types
+    return types + webhook_types()
 
 
 def _operation(operation: Operation, by_type: dict[int, Schema]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import h11
 import trio
+import trio.testing
 
 from tests.support.http import patience
 

@@ -39,6 +39,8 @@ class Logins:
         if self.reply is not None:
             return self.reply
         asked = received.json
+        if "token" not in asked:
+            return Reply(204)  # it is told something, not asked
         shown = asked["token"] or asked["headers"].get("cookie")
         known = self.people.get(shown)
         return Reply(401) if known is None else Reply(200, known)

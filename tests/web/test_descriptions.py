@@ -13,6 +13,9 @@ import msgspec
 import pytest
 import schemathesis
 
+from pushd.calls.webhook import Result
+from pushd.settings import Namespace
+from pushd.settings.webhooks import EVENTS
 from pushd.web.asyncapi import asyncapi
 from pushd.web.docs import docs_page
 from pushd.web.frames import ServerFrame
@@ -20,8 +23,18 @@ from pushd.web.hot import CallResult, Inbox, MultiPull, Published, Pull, Stored
 from pushd.web.openapi import openapi
 from pushd.web.pages import ADDRESS
 from pushd.web.table import OPERATIONS, full_path
+from pushd.web.webhooks import (
+    WEBHOOKS,
+    AuthAnswer,
+    AuthPosted,
+    CallPosted,
+    EventsPosted,
+    MessagesPosted,
+)
 from tests.support.app import KEY, Server, running_server, until
+from tests.support.application import WEBHOOK_SECRET, Received, Reply, application
 from tests.support.http import request
+from tests.support.logins import TOKEN, logins, person, serving
 from tests.support.sessions import ask, epoch, session
 
 
@@ -186,6 +199,46 @@ async def test_real_results_of_calls_are_as_described(tmp_path: Path) -> None:
             body = {"name": "anything", "data": data}
             answer = await server.ask("POST", "/v1/call", token=server.token(), body=body)
             strict(CallResult, answer.json)
+
+
+async def test_real_webhooks_are_as_described(tmp_path: Path) -> None:
+    """What is posted, and that what we take for an answer is what the description says."""
+    answer = {"data": 1, "publish": [{"to": {"users": ["bob"]}, "message": {"data": 2}}]}
+    strict(Result, answer)
+
+    async def handle(received: Received) -> Reply:
+        return Reply(200, answer) if received.json["type"] == "call" else Reply(204)
+
+    async with (
+        application(handle) as app,
+        running_server(
+            tmp_path,
+            webhook_url=app.url,
+            webhook_secret=WEBHOOK_SECRET,
+            webhook_events=EVENTS,
+            namespaces={"user": Namespace(webhook=True)},
+        ) as server,
+        session(server) as socket,
+    ):
+        await ask(socket, "call", id="c1", name="x", data={"a": [1]})
+        await server.ask("POST", "/v1/call", token=server.token(), body={"name": "x"})
+        wanted = {"call", "messages", "events"}
+        await app.until(lambda: {each.json["type"] for each in app.received} == wanted)
+    forms = {"call": CallPosted, "messages": MessagesPosted, "events": EventsPosted}
+    for received in app.received:
+        strict(forms[received.json["type"]], received.json)
+    described = {hook.name for hook in WEBHOOKS}
+    assert described == wanted | {"auth"} == set(openapi()["webhooks"])
+
+
+async def test_real_questions_about_tokens_are_as_described(tmp_path: Path) -> None:
+    strict(AuthAnswer, person(device="d", attributes={"name": "Alice"}))
+    async with logins() as known, serving(tmp_path, known) as server:
+        await server.pull("news", TOKEN)
+        await server.pull("news", "unknown-token")
+        for received in known.asked:
+            strict(AuthPosted, received.json)
+    assert known.asked
 
 
 async def test_real_notices_are_as_described(server: Server) -> None:
