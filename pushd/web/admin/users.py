@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
 import trio
@@ -68,7 +69,7 @@ async def get_user(call: Call) -> User:
     heads = call.hub.log.heads
     channels = [
         _channel(call, heads[name], marks)
-        for name, marks in found.items()
+        for name, marks in sorted(found.items(), key=itemgetter(0))
         if name in heads and call.covers(name)
     ]
     return User(user, item.online, item.last_seen, sessions, channels)
