@@ -15,8 +15,9 @@ import trio
 from pushd.core.frames import bye_json
 from pushd.core.names import SESSION_PREFIX
 from pushd.core.permissions import Identity
+from pushd.core.positions import Cursor
 from pushd.core.wheel import Expiring
-from pushd.errors import PushdError, Reset
+from pushd.errors import Reset
 from pushd.notices import Poll
 from pushd.session import Session
 
@@ -31,7 +32,7 @@ Key = tuple[str, str | None]
 class Keeper(Protocol):
     """Who keeps all of them."""
 
-    def touch(self, poller: Poller) -> None: ...
+    grace_s: float
 
     def lapse(self, poller: Poller) -> None: ...
 
@@ -127,9 +128,7 @@ class Poller(Expiring):
     def follow(self, asked: Iterable[tuple[str, object]]) -> None:
         """What its newest poll waits for: channels, and what is known of each."""
         names = tuple(
-            name
-            for name, known in asked
-            if not isinstance(known, PushdError) or isinstance(known, Reset)
+            [name for name, known in asked if type(known) is Cursor or isinstance(known, Reset)]
         )
         if names != self.following:
             self.following = names
@@ -144,12 +143,10 @@ class Poller(Expiring):
     def take(self) -> list[msgspec.Raw]:
         """For an answer: the goodbye, if there is one. It polls on from now, or has been told."""
         if self._farewell is None:
-            self._pollers.touch(self)
+            self.deadline = trio.current_time() + self._pollers.grace_s
             return []
-        farewell = [self._farewell]
-        if not self.is_held:
-            self._pollers.forget(self)
-        return farewell
+        self._pollers.forget(self)
+        return [self._farewell]
 
     def part(self, code: int, reason: str, farewell: msgspec.Raw) -> None:
         """Its session ends; the polls that are held are told, else the next one."""

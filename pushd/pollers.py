@@ -35,7 +35,7 @@ class Pollers:
     ) -> None:
         self._sessions = sessions
         self._wheel = wheel
-        self._grace_s = grace_s
+        self.grace_s = grace_s
         self._live: dict[Key, Poller] = {}  # the one that polled last is at the end
         happenings.listen(SessionOpened, self._connected)
         happenings.listen(SessionClosed, self._disconnected)
@@ -47,15 +47,17 @@ class Pollers:
         """A poll that waits has come. Raises Unauthorized for one that was revoked."""
         key = (user, device)
         poller = self._live.pop(key, None)
+        now = trio.current_time()
         if poller is None:
             poller = Poller(self, user, device, identity, address)
+            self._wheel.arm(poller, now + self.grace_s)
         else:
             poller.identity, poller.address = identity, address
-            poller.last_seen = trio.current_time()
+            poller.deadline = now + self.grace_s  # later: it stays where it is in the wheel
+        poller.last_seen = now
         self._live[key] = poller
-        self.touch(poller)
         if (session := poller.session) is not None:
-            session.address, session.last_seen = address, poller.last_seen
+            session.address, session.last_seen = address, now
             if session.identity is not identity:
                 self._sessions.renew(session, identity)
         elif not (poller.parted or self._is_connected(user, device)):
@@ -63,15 +65,13 @@ class Pollers:
             self._make_room(user)
         return poller
 
-    def touch(self, poller: Poller) -> None:
-        """From now on the grace time runs anew; one that had to make room stays away."""
-        if self._live.get(poller.key) is poller:
-            self._wheel.arm(poller, trio.current_time() + self._grace_s)
-
     def lapse(self, poller: Poller) -> None:
-        """The grace time is over."""
+        """The grace time is over, unless it has polled since."""
+        now = trio.current_time()
         if poller.is_held and not poller.parted:
-            self.touch(poller)
+            poller.deadline = now + self.grace_s
+        if poller.deadline > now:
+            self._wheel.arm(poller, poller.deadline)
         else:
             self.unlist(poller, 1006, "lost")
             self.forget(poller)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -103,6 +104,21 @@ class PresenceAgainstModel(RuleBasedStateMachine):
 
 PresenceAgainstModel.TestCase.settings = settings(deadline=None, stateful_step_count=40)
 TestPresenceAgainstModel = PresenceAgainstModel.TestCase
+
+
+def test_who_comes_back_in_the_tick_that_would_have_ended_it() -> None:
+    """The wheel has handed out what expired, and somebody else of that lot has had their turn."""
+    wheel: TimingWheel[Expiring] = TimingWheel(TICK, 0.0)
+    happenings, told = Happenings(), []
+    happenings.listen(UserOffline, told.append)
+    presence = Presence({}, wheel, happenings, GRACE, clock=lambda: 0.0)
+    alice: Any = Somebody("alice")
+    happenings.tell(SessionOpened(alice))
+    happenings.tell(SessionClosed(alice))
+    [expired] = wheel.advance(GRACE + TICK)
+    happenings.tell(SessionOpened(alice))
+    expired.expire()
+    assert (presence.is_online("alice"), told) == (True, [])
 
 
 # -- over real sockets

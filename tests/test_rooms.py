@@ -205,6 +205,15 @@ class RoomsAgainstModel(RuleBasedStateMachine):
         assert self.announcer._due == {}
 
     @invariant()
+    def only_those_who_are_leaving_wait(self) -> None:
+        leaving = sum(
+            user in room.here and not self._followed(topic, user)
+            for topic, room in self.announcer.rooms.items()
+            for user in ("alice", "bob", "carol")
+        )
+        assert len(self.wheel) == leaving
+
+    @invariant()
     def in_turn(self) -> None:
         """A leave follows a join of the same user, and nobody leaves twice."""
         for told in self.log.messages.values():
@@ -236,7 +245,9 @@ TestRoomsAgainstModel = RoomsAgainstModel.TestCase
 
 
 class World:
-    def __init__(self, namespaces: Namespaces = NAMESPACES, most: int = 1000) -> None:
+    def __init__(
+        self, namespaces: Namespaces = NAMESPACES, most: int = 1000, grace_s: float = 0.0
+    ) -> None:
         self.log: Any = Log()
         self.wheel: TimingWheel[Expiring] = TimingWheel(TICK, 0.0)
         self.announcer = Announcer(self.log, None, Counters(), lambda: 0.0)  # type: ignore[arg-type]
@@ -247,7 +258,7 @@ class World:
             namespaces,
             self.wheel,
             Quota(most, 3600.0, "topics"),
-            0.0,
+            grace_s,
             lambda: 0.0,
         )
 
@@ -273,6 +284,18 @@ def test_who_comes_and_goes_before_it_is_told_was_never_there() -> None:
     world.rooms.followed(bob, "room:1")
     world.rooms.unfollowed(alice, "room:1")
     assert world.told() == ["$presence:room:1 join bob"]
+
+
+def test_who_comes_back_in_the_tick_that_would_have_ended_it() -> None:
+    world = World(grace_s=GRACE)
+    alice = somebody()
+    world.rooms.followed(alice, "room:1")
+    world.rooms.unfollowed(alice, "room:1")
+    [expired] = world.wheel.advance(GRACE + TICK)
+    world.rooms.followed(alice, "room:1")
+    expired.expire()
+    assert world.told() == ["$presence:room:1 join alice"]
+    assert len(world.rooms) == 1
 
 
 def test_services_and_topics_without_presence() -> None:

@@ -184,6 +184,30 @@ async def test_who_stops_polling_is_gone_after_the_grace_time(tmp_path: Path) ->
         assert server.hub.sessions.transports() == {}
 
 
+async def test_the_grace_time_runs_from_each_answer(server: Server) -> None:
+    async with polling(server, device="phone") as peer:
+        [poller] = server.hub.pollers._live.values()
+        first = poller.deadline
+        await server.publish("all", 1)
+        assert (await peer.answer()).status == 200
+        assert poller.deadline > first
+
+
+async def test_who_polls_again_in_the_tick_that_would_have_ended_it(server: Server) -> None:
+    async with server.peer() as peer:
+        for _ in range(2):
+            await peer.write(poll(server, device="phone", wait=0.001))
+            await peer.answer()
+            [poller] = server.hub.pollers._live.values()
+            server.hub.wheel.disarm(poller)  # as when it is handed out among others
+        poller.expire()
+        assert len(await listed(server)) == 1
+        server.hub.wheel.disarm(poller)
+        poller.deadline = 0.0
+        poller.expire()
+        assert await listed(server) == []
+
+
 async def test_beside_a_connection_a_device_is_listed_once(tmp_path: Path) -> None:
     """And when that one turns out to be dead, the poll that is held keeps its user online."""
     async with running_server(tmp_path, presence_grace=0.0) as server:
@@ -263,6 +287,19 @@ async def test_devices_of_one_user_push_out_nobody_else(
         monkeypatch.setattr(module, "MAX_POLLERS", 4)
         async with polling(server, user="carol"):
             assert len(server.hub.pollers) == 4
+
+
+async def test_a_poller_is_counted_by_its_held_polls_alone(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path, max_connections_per_user=1) as server,
+        polling(server, device="phone"),
+        server.peer() as peer,
+    ):
+        await peer.write(poll(server, device="tablet"))
+        assert (await peer.answer()).code == "overloaded"
+        body = {"mine": True, "wait": 0}
+        token = server.token("alice")
+        assert (await peer.ask("POST", "/v1/pull", token=token, body=body)).status == 200
 
 
 async def test_pollers_do_not_keep_a_server_from_stopping(server: Server) -> None:

@@ -337,16 +337,21 @@ async def test_what_the_log_refuses_is_told_later(
 async def test_channels_of_empty_rooms_go(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIDY_S", 0.01)
     monkeypatch.setattr(module, "EPHEMERAL_AGE_S", 0.05)
+    async with within(server, "carol"):
+        await told(server, 1)
     async with (
         within(server, "alice"),
         session(server, "bob", "/v1/ws?channels=$presence:room:2", subscribe=["room:*"]),
     ):
+        await until(lambda: server.hub.announcer.rooms[ROOM].count == 1)
+        epoch = server.hub.log.heads[TOLD].epoch
         for number in range(2, 5):
             target = f"/v1/ws?channels=room:{number}"
             async with session(server, "carol", target, subscribe=["room:*"]):
                 await told(server, 1, f"$presence:room:{number}")
         # One has a guest, and of another one somebody would be told.
         await until(lambda: {*server.hub.log.heads} == {TOLD, "$presence:room:2"})
+        assert server.hub.log.heads[TOLD].epoch == epoch
     await until(lambda: not server.hub.announcer.rooms)
     assert server.hub.log.heads == {}
     async with within(server, "alice"):

@@ -92,6 +92,8 @@ async def test_how_far_sessions_are_behind(server: Server) -> None:
         await socket.send({"type": "ack", "cursors": cursors})
         assert (await ask(socket, "ping"))["type"] == "pong"
         assert await lags() == {"d1": 3 + 1, None: None, "d2": 5}
+        await until(lambda: not server.hub.log.statistics().dirty_marks)
+        assert await lags() == {"d1": 3 + 1, None: None, "d2": 5}, "from the disk as well"
         user = await get(server, "/v1/users/alice")
         assert sorted(item["lag"] or 0 for item in user["sessions"]) == [0, 4, 5]
         await server.publish("news", 6)
