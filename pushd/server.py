@@ -15,6 +15,7 @@ import trio
 
 from pushd import __version__
 from pushd.build import make_hub, make_log
+from pushd.calls import webhook_weakness
 from pushd.demo import furnish
 from pushd.errors import PushdError
 from pushd.front.acceptor import Acceptor, listen, raise_file_limit
@@ -155,6 +156,8 @@ def _announce(hub: Hub, listener: socket.socket, ready: Callable[[str], None] | 
     address = _url(listener)
     for weakness in hub.authenticator.weaknesses:
         log.warning("weak key", detail=weakness)
+    if (open_address := webhook_weakness(hub.settings)) is not None:
+        log.warning("open address", detail=open_address)
     log.info("ready", version=__version__, address=address, channels=len(hub.log.heads))
     if ready is not None:
         ready(address)

@@ -181,6 +181,7 @@ FAILURES = {
     "302": Reply(302, headers=[("Location", "http://127.0.0.1/else")]),
     "201": Reply(201, {"data": 1}),
     "401": Reply(401),
+    "401-told": Reply(401, {"detail": "Bad signature."}),
     "400-text": Reply(400, b"no", [("Content-Type", "text/plain")]),
     "garbage": Reply(200, b"<html>"),
     "not-an-object": Reply(200, b"[1]"),
@@ -256,7 +257,7 @@ async def test_a_slow_application_ends_with_the_calls_time(tmp_path: Path) -> No
         await trio.sleep_forever()
         raise AssertionError
 
-    async with both(tmp_path, handle, call_timeout=0.05, webhook_timeout=0.5) as (server, app):
+    async with both(tmp_path, handle, call_timeout=0.5, webhook_timeout=60.0) as (server, app):
         answer = await call(server)
     assert (answer.status, answer.code) == (504, "call_failed")
     assert len(app.received) == 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pushd.calls import webhook_weakness
 from pushd.errors import BadSetting
 from pushd.outbound import keys_of
 from pushd.settings import load
@@ -103,6 +104,12 @@ def test_the_address_is_shown_without_what_may_be_secret_in_it() -> None:
     kind = by_name()["webhook_url"].kind
     assert kind.show(f"{URL}?key=secret") == URL
     assert "secret" not in problem(webhook_url="ftp://x/?key=secret", webhook_secret=SECRET)
+
+
+def test_an_address_that_others_can_read_along_is_a_warning() -> None:
+    for url, warned in ((URL, False), ("http://127.0.0.1:9000/", False), ("http://app/", True)):
+        settings = found(webhook_url=url, webhook_secret=SECRET)
+        assert bool(webhook_weakness(settings)) == warned, url
 
 
 def test_namespaces_choose_whose_messages_are_told() -> None:

@@ -5,7 +5,7 @@ stores what an answer wants published; ``loading`` imports the module with the h
 """
 
 from pushd.calls.loading import load_handlers
-from pushd.calls.making import make_calls, make_webhook
+from pushd.calls.making import make_calls, make_webhook, webhook_weakness
 from pushd.calls.service import Calls
 
-__all__ = ["Calls", "load_handlers", "make_calls", "make_webhook"]
+__all__ = ["Calls", "load_handlers", "make_calls", "make_webhook", "webhook_weakness"]

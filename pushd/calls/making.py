@@ -11,6 +11,15 @@ from pushd.metrics import Counters
 from pushd.outbound import Endpoint, keys_of
 from pushd.publish import Publisher
 from pushd.settings import Settings
+from pushd.settings.application import is_open_to_readers
+
+
+def webhook_weakness(settings: Settings) -> str | None:
+    """What to tell whoever has set the address."""
+    url = settings.webhook_url
+    if url is None or not is_open_to_readers(url):
+        return None
+    return "webhook_url is plain http: what is posted there can be read on its way"
 
 
 def make_webhook(settings: Settings, counters: Counters) -> Endpoint | None:

@@ -62,7 +62,8 @@ async def answer_by_webhook(
         if answer.status == 404:
             raise NoHandler(f"The application has no handler for {asked.name!r}.")
         reason = f"status {answer.status}"
-        if 400 <= answer.status < 500:
+        # 401 is about us: it does not believe the signature.
+        if 400 <= answer.status < 500 and answer.status != 401:
             try:
                 problem = _problems.decode(answer.body)
             except msgspec.MsgspecError:

@@ -36,7 +36,7 @@ def check(file: Path | None) -> None:
     loaded = load(file)
     if not loaded.settings.has_key and not loaded.settings.dev:
         say_warning("no key is set: 'pushctl serve' starts with --dev only (see 'config docs')")
-    for weakness in _weak_keys(loaded.settings):
+    for weakness in _weaknesses(loaded.settings):
         say_warning(weakness)
     where = str(loaded.file) if loaded.file else "no pushd.toml here; variables and defaults"
     click.echo(f"{styled('ok', sys.stdout, fg='green')}: {where}")
@@ -63,10 +63,11 @@ def docs() -> None:
     click.echo(settings_markdown(), nl=False)
 
 
-def _weak_keys(settings: Settings) -> list[str]:
+def _weaknesses(settings: Settings) -> list[str]:
     """Makes the keys as serve does. Raises BadSetting."""
     # imported here: the other commands do not need a third of the server
     from pushd.build import make_authenticator, make_hook, make_sources
+    from pushd.calls import webhook_weakness
     from pushd.logs import configure
     from pushd.metrics import Counters
     from pushd.revocations import Standing
@@ -74,7 +75,8 @@ def _weak_keys(settings: Settings) -> list[str]:
     configure("console", "warning")
     standing = Standing()
     hook = make_hook(settings, standing, Counters())
-    return make_authenticator(settings, standing, make_sources(settings), hook).weaknesses
+    found = make_authenticator(settings, standing, make_sources(settings), hook).weaknesses
+    return [*found, *filter(None, [webhook_weakness(settings)])]
 
 
 def _rows(loaded: Loaded) -> list[tuple[str, str, str]]:

@@ -144,3 +144,13 @@ def test_a_terminal_gets_a_table_in_colour_unless_it_wants_none() -> None:
     assert "\x1b[2m" in colourful
     assert all(f" {name} " in plain for name in ("max_body", "heartbeat_interval"))
     assert "\x1b[3" not in plain  # bold and dim may stay, colours may not
+
+
+def test_an_address_of_the_application_that_others_can_read_along() -> None:
+    url = {"PUSHD_WEBHOOK_URL": "http://app/x"}
+    result = run("config", "check", PUSHD_WEBHOOK_SECRET="s" * 24, PUSHD_API_KEY=SECRET, **url)
+    assert result.exit_code == 0
+    assert "webhook_url is plain http" in result.stderr
+    result = run("config", "check", PUSHD_API_KEY=SECRET, **url)
+    assert result.exit_code != 0
+    assert "webhook_url: needs webhook_secret" in result.stderr

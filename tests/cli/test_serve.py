@@ -190,3 +190,16 @@ def test_printed_curls_say_what_they_should(server: Server) -> None:
     assert got[0][-1] == f"{URL}/v1/channels/news/messages"
     assert got[1][-1] == f"{URL}/v1/channels/news/messages?after=0"
     assert "-d" not in got[1]
+
+
+def test_how_to_try_calls_is_said_where_somebody_answers(server: Server) -> None:
+    assert "Call your application" not in run("--dev").stdout
+    url = "http://127.0.0.1:9000/x?key=in-the-address"
+    said = run("--dev", "--webhook-url", url, "--handlers", "myapp.push").stdout
+    first, second = (each.webhook_secret for each in server.started)
+    assert first == second
+    assert first is not None
+    assert "handlers in myapp.push, else http://127.0.0.1:9000/x\n" in said
+    assert first in said
+    assert f"'{URL}/v1/call'" in said
+    assert "in-the-address" not in said
