@@ -40,7 +40,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
         "outgoing_buffer": 64 * KIB,
         "write_timeout": 10,
     },
-    "6": {"sse_heartbeat": 15, "poll_grace": 60},
+    "6": {"sse_heartbeat": 15, "poll_grace": 60, "presence_grace": 5},
     "8": {"listen": ("127.0.0.1", 8080), "data": Path("data"), "api_key": None, "dev": False},
     "HTTP": {
         "max_head": 16 * KIB,

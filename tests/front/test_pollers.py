@@ -15,7 +15,7 @@ from pushd.happenings import SessionClosed, SessionOpened, UserOffline
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.events import listening
 from tests.support.http import Answer, Peer, patience, request
-from tests.support.sessions import session
+from tests.support.sessions import ask, session
 
 
 def poll(server: Server, user: str = "alice", wait: float = 60, **body: Any) -> bytes:
@@ -134,6 +134,38 @@ async def test_who_is_kicked_while_a_poll_is_held_is_told_at_once(
         async with polling(server, device="phone"):
             [again, _] = sorted(await listed(server), key=lambda item: str(item["device"]))
             assert again["session"] != item["session"], "who comes again is another one"
+
+
+@pytest.mark.parametrize("of", ["users/alice", "groups/staff"])
+@pytest.mark.parametrize("reconnect", [True, False])
+async def test_all_of_a_user_or_group_are_kicked_however_they_are_connected(
+    server: Server, of: str, reconnect: bool
+) -> None:
+    path = "/v1/groups/staff/members"
+    answer = await server.ask("POST", path, token=KEY, body={"add": ["alice"]})
+    assert answer.status == 200
+    async with (
+        session(server) as socket,
+        listening(server, token=server.token()) as events,
+        polling(server) as nameless,
+        polling(server, device="phone") as phone,
+        session(server, "bob") as bob,
+    ):
+        await events.expect("hello")
+        query = f"reason=too%20loud&reconnect={str(reconnect).lower()}"
+        kicked = await server.ask("DELETE", f"/v1/{of}/sessions?{query}", token=KEY)
+        assert (kicked.status, kicked.json) == (200, {"kicked": 4})
+        byes = [
+            await socket.expect("bye"),
+            (await events.expect("bye")).data,
+            *notices(await nameless.answer()),
+            *notices(await phone.answer()),
+        ]
+        assert [(bye["code"], bye["reason"], bye["reconnect"]) for bye in byes] == 4 * [
+            (4009, "too loud", reconnect)
+        ]
+        assert (await ask(bob, "ping"))["type"] == "pong"
+    await until(lambda: not server.hub.sessions.by_id)
 
 
 async def test_who_is_kicked_between_two_polls_is_told_by_the_next(server: Server) -> None:

@@ -19,7 +19,7 @@ from pushd.settings.webhooks import EVENTS
 from pushd.web.asyncapi import asyncapi
 from pushd.web.docs import docs_page
 from pushd.web.frames import ServerFrame
-from pushd.web.hot import CallResult, Inbox, MultiPull, Published, Pull, Stored
+from pushd.web.hot import CallResult, Followers, Inbox, MultiPull, Published, Pull, Stored
 from pushd.web.openapi import openapi
 from pushd.web.pages import ADDRESS
 from pushd.web.table import OPERATIONS, full_path
@@ -191,6 +191,17 @@ async def test_real_answers_of_the_hot_routes_are_as_described(server: Server) -
     assert "error" in answer["channels"]["a/b"]
     strict(MultiPull, answer)
     strict(Inbox, (await server.ask("GET", "/v1/inbox", token=server.token("alice"))).json)
+
+
+async def test_a_real_list_of_followers_is_as_described(tmp_path: Path) -> None:
+    room = {"room": Namespace(presence=True)}
+    async with running_server(tmp_path, namespaces=room) as server:
+        members: Any = {"subscribe": ["room"], "attributes": {"name": "Alice", "tags": [1]}}
+        async with session(server, target="/v1/ws?channels=room", **members):
+            await until(lambda: server.hub.counters.presence_told)
+            answer = await server.ask("GET", "/v1/channels/room/presence", token=KEY)
+            strict(Followers, answer.json)
+            assert answer.json["items"]
 
 
 async def test_real_results_of_calls_are_as_described(tmp_path: Path) -> None:
