@@ -22,7 +22,8 @@ from pushd.settings.tables import suggestion
 
 # In the order of the help: start it, use it, look at it, keep its data.
 COMMANDS = (
-    *("serve", "token", "key", "publish", "pull", "tail", "channels", "replay", "config"),
+    *("serve", "token", "key", "publish", "pull", "tail", "call", "inbox"),
+    *("channels", "groups", "users", "sessions", "presence", "replay", "config"),
     *("backup", "restore", "verify", "compact", "migrate", "export", "import"),
 )
 
@@ -34,7 +35,9 @@ EPILOG = """\
 Examples:
   pushctl serve --dev                      try it on this machine
   pushctl publish news '{"text":"hello"}'  publish to the channel news
+  pushctl publish --group staff --all '…'  to a group, and to everybody
   pushctl tail news                        watch it
+  pushctl users list --online              see who is there
   pushctl token --user alice --subscribe news
   pushctl config show                      every setting and where it came from
 

@@ -59,6 +59,10 @@ class Server(ThreadingHTTPServer):
             return 201, self.publish(path[1], body)
         if path == ["pull"] and self.pulls:
             return 200, self.pulls.pop(0)
+        if path == ["publish"]:
+            names = [f"user:{each}" for each in body["to"].get("users", [])]
+            names += body["to"].get("channels", [])
+            return 200, {"results": [self.publish(each, dict(body["message"])) for each in names]}
         if path == ["pull"]:
             pages = {
                 name: self.page(name, after, body["limit"])
