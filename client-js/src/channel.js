@@ -34,7 +34,7 @@ export class Channel extends Emitter {
     this.after = undefined
   }
 
-  /** Publish to this channel; resolves once it is on disk. @param {T} data @param {import('./client.js').PublishOptions} [options] */
+  /** Publish to this channel; resolves once it is on disk. @param {T} data @param {import('./options.js').PublishOptions} [options] */
   async publish(data, options) {
     const [result] = await this.#client.publish({ channels: [this.name] }, data, options)
     return result

@@ -1,4 +1,5 @@
-export { connect, Client } from './client.js'
+export { Client } from './client.js'
+export { connect } from './connect.js'
 export { Channel } from './channel.js'
 export { PushError } from './errors.js'
 export { indexedStore, localStore, memoryStore } from './stores.js'

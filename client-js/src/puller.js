@@ -1,6 +1,7 @@
 import { Backoff } from './backoff.js'
 import { PushError } from './errors.js'
-import { Wakeup, sleep } from './env.js'
+import { Wakeup } from './env.js'
+import { Locator } from './locate.js'
 import { Following } from './state.js'
 
 const INTERVAL_MS = 20_000
@@ -38,8 +39,7 @@ export class Puller {
   #stall
   /** @type {AbortController | undefined} */
   #held
-  /** @type {Set<string>} */
-  #locating = new Set()
+  #locator
 
   /**
    * @param {import('./http.js').Http} http
@@ -56,6 +56,15 @@ export class Puller {
     this.#fullAt = env.now() + this.#intervalMs
     this.#trouble = new Backoff(env.random)
     this.#stall = new Backoff(env.random, 500, 10_000)
+    this.#locator = new Locator(http, env, options.device, LIMIT, {
+      wanted: (name) => this.following.has(name) && this.following.cursor(name) === undefined,
+      found: (name, part) => {
+        if (!part.error && !part.reset) this.#works()
+        this.#outcome(name, undefined, part)
+        this.#again()
+      },
+      failed: (error) => this.#failed(error)
+    })
   }
 
   // -- what hints tell -------------------------------------------------------------------------
@@ -144,7 +153,7 @@ export class Puller {
   /** @param {AbortSignal} closed */
   async run(closed) {
     while (!closed.aborted) {
-      for (const name of this.following.unplaced) this.#locate(name, closed)
+      for (const name of this.following.unplaced) this.#locator.begin(name, closed)
       const ms = this.#dueIn()
       if (ms > 0) await this.#changed.wait(this.env, ms, closed)
       else await this.#once(closed)
@@ -286,31 +295,5 @@ export class Puller {
     }
     if (this.#stalled) this.#notBefore = Math.max(this.#notBefore, this.env.now() + this.#stall.next())
     this.#stalled = true
-  }
-
-  /** Begin a channel where the server says that this device should. @param {string} name @param {AbortSignal} closed */
-  async #locate(name, closed) {
-    if (this.#locating.has(name)) return
-    this.#locating.add(name)
-    const backoff = new Backoff(this.env.random)
-    const query = this.options.device ? `&device=${encodeURIComponent(this.options.device)}` : ''
-    const path = `/v1/channels/${encodeURIComponent(name)}/messages?limit=${LIMIT}${query}`
-    while (!closed.aborted && this.following.has(name) && this.following.cursor(name) === undefined) {
-      try {
-        const page = await this.http.ask('GET', path)
-        this.#works()
-        this.#outcome(name, undefined, page)
-        this.#again()
-      } catch (cause) {
-        const error = /** @type {PushError} */ (cause)
-        if (error.status === 410) this.#outcome(name, undefined, { reset: { ...error.members, code: error.code, detail: error.message } })
-        else if (/^(forbidden|bad_request|not_found)$/.test(error.code)) this.#outcome(name, undefined, { error: { code: error.code, detail: error.message } })
-        else {
-          this.#failed(error)
-          await sleep(this.env, backoff.next(error.retryAfterMs), closed)
-        }
-      }
-    }
-    this.#locating.delete(name)
   }
 }
