@@ -1,4 +1,5 @@
 import { Channel } from './channel.js'
+import { isBeyond } from './cursors.js'
 import { Emitter, report } from './emitter.js'
 import { Engine } from './engine.js'
 import { environment, sleep } from './env.js'
@@ -19,6 +20,8 @@ export class Client extends Emitter {
   #channels = new Map()
   /** @type {Inbox | undefined} */
   #inbox
+  /** @type {Map<string, string>} read marks that the server was told */
+  #told = new Map()
 
   /** The user's own channels (`user:ID…`, groups, `all`), whichever there are. @type {Channel} */
   own
@@ -97,8 +100,16 @@ export class Client extends Emitter {
 
   /** The user has read `channel` up to `cursor`. @param {string} channel @param {string} cursor */
   async read(channel, cursor) {
+    // Marks only rise: what was told once needs no second request.
+    if (!isBeyond(cursor, this.#told.get(channel))) return
+    this.#told.set(channel, cursor)
     const path = `/v1/channels/${encodeURIComponent(channel)}/read`
-    await this.#engine.http.ask('POST', path, { cursor, device: this.device })
+    try {
+      await this.#engine.http.ask('POST', path, { cursor, device: this.device })
+    } catch (error) {
+      this.#told.delete(channel)
+      throw error
+    }
     // The others are told by the server, this one knows.
     this.#engine.wasRead(channel, cursor)
   }

@@ -37,6 +37,19 @@ export function isAhead(epoch, seq, cursor) {
 }
 
 /**
+ * Whether a mark at `cursor` says more than one at `known`.
+ *
+ * @param {string} cursor
+ * @param {string | undefined} known
+ */
+export function isBeyond(cursor, known) {
+  if (known === undefined) return true
+  const { epoch, seq } = position(cursor)
+  const at = position(known)
+  return epoch !== at.epoch || seq > at.seq
+}
+
+/**
  * Messages follow the cursor and each other without a hole, and `next` is after the last.
  * Going on would leave a silent hole otherwise.
  *

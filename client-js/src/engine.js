@@ -36,6 +36,8 @@ export class Engine {
   #confirmer
   #delivery
   #store = memoryStore()
+  /** @type {string | undefined} by which transport hints arrive, if they do */
+  #hinting
   /** @type {{state: State, transport?: string, reason?: string}} */
   state = { state: 'connecting' }
 
@@ -138,6 +140,7 @@ export class Engine {
       places: () => Object.fromEntries(Object.entries(this.cursors).map(([name, cursor]) => [name, cursor ?? 'head'])),
       onFrame: (frame, kind) => this.#frame(frame, kind),
       onLost: (reason, wasLive) => {
+        this.#hinting = undefined
         if (wasLive) this.say({ state: 'connecting', reason })
         else this.puller.poll()
       },
@@ -151,6 +154,7 @@ export class Engine {
   #frame(frame, kind) {
     if (frame.type === 'hint') this.puller.hinted(frame)
     else if (frame.type === 'hello') {
+      this.#hinting = kind
       this.say({ state: 'live', transport: kind })
       this.puller.live(frame)
     } else if (frame.type === 'subscribed') this.puller.learn(frame.heads ?? {})
@@ -204,9 +208,8 @@ export class Engine {
   /** @param {PushError | undefined} error undefined: the server answers */
   #trouble(error) {
     if (error) this.say({ state: 'offline', reason: error.message })
-    else if (this.state.state === 'offline' || this.state.state === 'connecting') {
-      this.say({ state: 'fallback', transport: 'poll' })
-    }
+    else if (this.#hinting) this.say({ state: 'live', transport: this.#hinting })
+    else if (this.state.state !== 'live') this.say({ state: 'fallback', transport: 'poll' })
   }
 
   /** Nothing changes by going on. @param {PushError} error */
