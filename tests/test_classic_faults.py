@@ -233,8 +233,13 @@ async def test_a_token_in_a_log(tmp_path: Path) -> None:
             listed = await all_that_is_listed(server)
         assert '"transport":"websocket"' in listed
         assert "pushd_sessions" in listed
-        told = [each for each in known.asked if each.target.endswith("/events")]
-        text = listed + "".join(f"{each.headers} {each.body!r}" for each in told)
+
+        def told() -> str:
+            events = [each for each in known.asked if each.target.endswith("/events")]
+            return "".join(f"{each.headers} {each.body!r}" for each in events)
+
+        await known.until(lambda: "session.opened" in told() and "session.closed" in told())
+        text = listed + told()
         for secret in server.secrets:
             assert secret not in text
         await server.kill()

@@ -317,7 +317,7 @@ OPERATIONS = (
         who="user",
         body=Body(HttpCall, '{"name":"hello","data":1}'),
         answers=(Answer(200, "What the application answers.", CallResult),),
-        refusals=(404, 422, 502, 504),
+        refusals=(404, 422, 429, 502, 504),
         hot=True,
     ),
     Operation(

@@ -74,6 +74,14 @@ async def send(socket: Socket, number: int) -> None:
     )
 
 
+async def reply(socket: Socket, type_: str) -> dict[str, Any]:
+    """The next message beside read marks, which one's own messages move."""
+    while (message := await socket.message())["type"] == "read":
+        pass
+    assert message["type"] == type_, message
+    return message
+
+
 async def stored(server: Server) -> list[int]:
     answer = await server.pull("chat", after=0, limit=1000)
     return [message["data"] for message in answer.json["messages"]]
@@ -160,17 +168,17 @@ async def test_frames(server: Server) -> None:
     async with session(server, publish=["*"]) as socket:
         for number in range(5):
             await send(socket, number)
-            assert (await socket.expect("published"))["id"] == str(number)
+            assert (await reply(socket, "published"))["id"] == str(number)
         await send(socket, 5)
-        error = await socket.expect("error")
+        error = await reply(socket, "error")
         assert (error["code"], error["id"], error["retry_after_ms"]) == ("rate_limited", "5", 1000)
         clock.now += 0.9  # there would be room
         await send(socket, 6)
-        assert (await socket.expect("error"))["id"] == "6"
+        assert (await reply(socket, "error"))["id"] == "6"
         clock.now += 0.1
         for number in (5, 6):
             await send(socket, number)
-            await socket.expect("published")
+            await reply(socket, "published")
     assert await stored(server) == list(range(7))
 
 
@@ -180,12 +188,32 @@ async def test_one_bucket_for_all_ways_and_connections_of_a_user(server: Server)
     async with session(server, publish=["*"]) as one, session(server, publish=["*"]) as other:
         for number, socket in enumerate([one, other, one]):
             await send(socket, number)
-            await socket.expect("published")
+            await reply(socket, "published")
     assert (await publish(server, 3, token)).status == 201
     assert [result.get("seq") for result in await lines(server, range(4, 6), token)] == [5, None]
     async with session(server, publish=["*"]) as socket:  # coming again makes it no better
         await send(socket, 5)
-        assert (await socket.expect("error"))["code"] == "rate_limited"
+        assert (await reply(socket, "error"))["code"] == "rate_limited"
+
+
+async def test_calls_count_like_messages(tmp_path: Path) -> None:
+    async with running_server(tmp_path, handlers="tests.support.handling", **LIMITS) as server:
+        stop_clock(server)
+        body = {"name": "nothing"}
+        for _ in range(3):
+            answer = await server.ask("POST", "/v1/call", token=writer(server), body=body)
+            assert answer.status == 200
+        async with session(server, publish=["*"]) as socket:
+            for number in range(3):
+                await socket.send({"type": "call", "id": str(number), "name": "nothing"})
+            answers = [await socket.message() for _ in range(3)]
+        said = {each["id"]: each.get("code") for each in answers}
+        assert said == {"0": None, "1": None, "2": "rate_limited"}
+        answer = await server.ask("POST", "/v1/call", token=writer(server), body=body)
+        assert (answer.status, answer.code) == (429, "rate_limited")
+        assert (await publish(server, 0, writer(server))).status == 429
+        answer = await server.ask("POST", "/v1/call", token=KEY, body=body)
+        assert answer.code != "rate_limited"
 
 
 async def test_who_goes_on_and_on_is_closed(

@@ -51,6 +51,11 @@ class Logins:
         assert self.app is not None
         return self.app.received
 
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Until this is true; looked at whenever a request came."""
+        assert self.app is not None
+        await self.app.until(condition)
+
     @property
     def url(self) -> str:
         assert self.app is not None
