@@ -94,6 +94,8 @@ class Sweeper:
         self._forgotten: list[str] = []
         self._swept = self._swept_bytes = self._swept_members = self._purged = 0
         self._no_ids_before: int | None = None
+        if self._execute(_ENDED).fetchone() is not None:
+            self.sweep_members()
 
     def add(self, garbage: Iterable[Garbage]) -> None:
         """Committed by others; to be swept from now on."""

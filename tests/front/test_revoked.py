@@ -313,8 +313,9 @@ async def test_who_opens_a_session_while_others_are_ended(
     identify = server.hub.authenticator.identify
     server.hub.authenticator.standing.revoked = {}
 
-    def late(credential: str, now: float) -> Any:
-        identity = identify(credential, now)
+    def late(*given: Any) -> Any:
+        identity = identify(*given)
+        now = given[1]
         server.hub.access.standing.revoked = {("user", "alice"): (now, now + 60)}
         return identity
 

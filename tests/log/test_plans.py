@@ -17,6 +17,7 @@ from pushd.log import (
     holds,
     ledger,
     members,
+    notes,
     reader,
     receipts,
     slowest,
@@ -29,7 +30,7 @@ from tests.log.support import open_and_close
 
 MODULES = [
     *(believed, devices, history, holds, ledger, members, reader, receipts, slowest, store),
-    sweeper,
+    *(notes, sweeper),
 ]
 # Read whole, once, at the start.
 WHOLE = {"sweeper._WAITING", "members._NAMED"}

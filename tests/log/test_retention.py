@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pushd.core.namespaces import Retention
 from pushd.errors import Overloaded, StorageFull
+from pushd.groups import Groups
 from pushd.log import Change, Log, expire, retention
 from pushd.log.activity import Activity
 from pushd.log.crossing import Signal
@@ -196,7 +197,7 @@ async def test_what_needs_nothing_asks_nothing_of_the_writer() -> None:
 
     heads = {f"c{n}": Head(f"c{n}", n, "e", 5, 1, 9_000, n, 500, 5_000) for n in range(3_000)}
     live = retention.Live()
-    live.load(heads, {})
+    live.load(heads, {}, Groups())
 
     def rules(channel: str) -> Retention:
         looked.append(channel)
@@ -247,7 +248,7 @@ async def test_a_writer_that_refuses_is_asked_again() -> None:
     asked: list[Any] = []
     enough = trio.Event()
     live = retention.Live()
-    live.load({"c": Head("c", 1, "e", 9, 1, 0, 1)}, {})
+    live.load({"c": Head("c", 1, "e", 9, 1, 0, 1)}, {}, Groups())
 
     def refuse(request: Any) -> None:
         asked.append(request)
