@@ -27,9 +27,9 @@ log = structlog.get_logger("pushd.sessions")
 
 class LiveSession(Session):
     """One connection's session. ``ended`` once it is forgotten. ``more``: the user has more
-    inboxes than a session may follow."""
+    inboxes than a session may follow. ``results``: bytes of calls' answers that may be unsent."""
 
-    __slots__ = ("ended", "hub", "more", "out")
+    __slots__ = ("ended", "hub", "more", "out", "results")
 
     def __init__(
         self, hub: Hub, identity: Identity, device: str | None, out: Outgoing, address: str
@@ -39,6 +39,7 @@ class LiveSession(Session):
         self.hub = hub
         self.ended = False
         self.more = False
+        self.results = 0
 
     # -- the opening ---------------------------------------------------------------------------
 
@@ -143,10 +144,24 @@ class LiveSession(Session):
         if self.closing:
             return
         tail = self.out.tail_bytes
-        if tail and tail + len(data) > self.hub.settings.outgoing_buffer:
+        if tail and tail + len(data) > self.hub.settings.outgoing_buffer + self.results:
             self.out.abort()
             return
         self.link.write(data)
+
+    def send_result(self, data: bytes) -> None:
+        """Of a call: may be as large as the whole buffer, and several may be done at one time.
+
+        Who lets more pile up than so many calls can bring is cut.
+        """
+        settings = self.hub.settings
+        if self.results > settings.max_calls_per_user * settings.max_body:
+            self.out.abort()
+            return
+        self.results += len(data)
+        self.send(data)
+        if not self.out.tail_bytes:
+            self.results = 0
 
     def flush(self) -> None:
         """The socket takes more: the newest of what was only marked."""

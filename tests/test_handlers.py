@@ -13,11 +13,12 @@ import trio
 
 from pushd import handlers
 from pushd.calls import load_handlers
-from pushd.errors import CannotStart
+from pushd.errors import CannotStart, Overloaded
 from pushd.handlers import Call, handler
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.handling import Order, Stage, new_stage
 from tests.support.http import Answer
+from tests.support.wire import ConnectionLost
 
 HANDLERS = {"handlers": "tests.support.handling", "errors_expected": True}
 
@@ -219,6 +220,80 @@ async def test_many_waiting_calls_do_not_hold_up_other_frames(tmp_path: Path, st
         stage.go.set()
         got = {(await socket.expect("result"))["id"] for _ in range(150)}
     assert got == {f"w{number}" for number in range(150)}
+
+
+async def test_large_answers_of_several_calls_cut_nobody_who_reads(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """They come all at one time, and are more than a session's answers may be otherwise."""
+    most = {"max_calls_per_user": 8, "write_timeout": 60.0}
+    async with (
+        running_server(tmp_path, **most, **HANDLERS) as server,
+        server.socket(token=server.token()) as socket,
+    ):
+        await socket.expect("hello")
+        for number in range(8):
+            await socket.send({"type": "call", "id": f"c{number}", "name": "large-later"})
+        await until(lambda: server.hub.application.calls.under_way == 8)
+        stage.go.set()
+        await until(lambda: not server.hub.application.calls.under_way)
+        await socket.send({"type": "ping"})
+        got = [await socket.expect("result") for _ in range(8)]
+        await socket.expect("pong")
+    assert {each["id"] for each in got} == {f"c{number}" for number in range(8)}
+    assert {len(each["data"]) for each in got} == {60_000}
+
+
+async def test_who_takes_no_answers_is_cut(tmp_path: Path, stage: Stage) -> None:
+    """Without end nothing piles up."""
+    most = {"max_calls_per_user": 2, "write_timeout": 60.0, "user_messages_per_second": None}
+    async with (
+        running_server(tmp_path, **most, **HANDLERS) as server,
+        server.socket(token=server.token()) as socket,
+    ):
+        await socket.expect("hello")
+        calls = server.hub.application.calls
+        while server.hub.sessions.by_id:
+            try:
+                for _ in range(2):
+                    await socket.send({"type": "call", "id": "c", "name": "large", "data": 60_000})
+            except ConnectionLost:
+                break
+            await until(lambda: not calls.under_way)
+        await until(lambda: not server.hub.sessions.by_id)
+        assert server.hub.counters.calls < 50
+
+
+async def test_who_takes_large_answers_slowly_may_have_any_number(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """Each is more than the system's buffers take, and is read only when it was given."""
+    limits = {"max_body": 1 << 19, "write_timeout": 60.0, **HANDLERS}
+    async with (
+        running_server(tmp_path, **limits) as server,
+        server.socket(token=server.token()) as socket,
+    ):
+        await socket.expect("hello")
+        calls = server.hub.application.calls
+        for number in range(20):
+            ask = {"type": "call", "id": f"c{number}", "name": "large", "data": 500_000}
+            await socket.send(ask)
+            await until(lambda: server.hub.counters.calls == number + 1)  # noqa: B023
+            await until(lambda: not calls.under_way)
+            assert (await socket.expect("result"))["id"] == f"c{number}"
+
+
+async def test_a_handler_that_publishes_into_a_full_backlog_is_not_to_blame(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise Overloaded("More waits to be stored than the backlog takes.", retry_after=1)
+
+    monkeypatch.setattr(server.hub.log, "submit", full)
+    answer = await call(server, "publishes", {"channels": ["orders"]})
+    assert (answer.status, answer.code) == (503, "overloaded")
+    assert answer.headers["retry-after"] == "1"
+    assert not [each for each in server.log if each["event"] == "a handler failed"]
 
 
 async def test_a_shutdown_waits_for_calls(server: Server, stage: Stage) -> None:

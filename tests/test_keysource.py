@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import gzip
 import ssl
 from pathlib import Path
@@ -11,10 +10,6 @@ from typing import Any
 import pytest
 import structlog
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pushd import fetch as fetching
 from pushd import keysource
@@ -23,6 +18,7 @@ from pushd.keysets import MAX_JWKS_BYTES
 from pushd.keysource import Place, RefreshedKeys, Sources, load_all
 from pushd.outbound import wire
 from tests.support.jwks import ISS, Provider, key_set, ok, provider
+from tests.support.tls import certificate
 
 ALGS = frozenset({"EdDSA"})
 
@@ -120,27 +116,6 @@ async def test_nobody_there() -> None:
         await fetch(host.url)
     with pytest.raises(BadSetting, match=r"nowhere\.invalid"):
         await fetch("https://nowhere.invalid/")
-
-
-def certificate(directory: Path, name: str) -> ssl.SSLContext:
-    """A server's context with a certificate that it signed itself; also as ``cert.pem``."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
-    names = x509.SubjectAlternativeName([x509.DNSName(name)])
-    made = (
-        x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (directory / "key.pem").write_bytes(secret)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
-    return context
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import structlog
 
 from pushd.calls.asked import Asked, checked_data, refusal
 from pushd.calls.publishing import Publishing
-from pushd.errors import BadRequest, CallFailed, CallRefused
+from pushd.errors import BadRequest, CallFailed, CallRefused, Overloaded, StorageFull
 from pushd.handlers import Call, Handler, Refused
 
 log = structlog.get_logger("pushd.calls")
@@ -24,8 +24,8 @@ async def answer_by_handler(
         except Refused as refused:
             raise _refusal(refused, max_data) from None
         return checked_data(msgspec.json.encode(result), max_data)
-    except CallRefused:
-        raise
+    except (CallRefused, Overloaded, StorageFull):
+        raise  # its own no; or that of the log to what it has published
     except (Exception, SystemExit):
         log.exception("a handler failed", call=asked.name, user=asked.user)
         raise CallFailed("The application failed to handle this call.") from None

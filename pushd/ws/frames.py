@@ -19,6 +19,7 @@ from pushd.core.frames import (
     Refresh,
     Subscribe,
     Unsubscribe,
+    error_frame,
     frame,
 )
 from pushd.core.jsoncheck import MAX_DEPTH, check_json
@@ -173,9 +174,11 @@ class FrameHandlers:
             if asked.id is None:
                 return  # nobody wants to know
             if isinstance(result, PushdError):
-                session.deny(result, asked.id)
+                session.hub.counters.errors[result.code] += 1
+                session.send_result(error_frame(result, asked.id))
             else:
-                session.send(frame("result", id=asked.id, data=msgspec.Raw(result)))
+                data = msgspec.Raw(result)
+                session.send_result(frame("result", id=asked.id, data=data))
 
         try:
             check_json(text.encode(), MAX_DEPTH + 1)

@@ -154,6 +154,7 @@ class WebSocketSession(LiveSession):
     # -- the outgoing side -------------------------------------------------------------------
 
     def _drained(self) -> None:
+        self.results = 0
         self._stream.drained()
         self.flush()
 

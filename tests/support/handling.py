@@ -95,3 +95,9 @@ async def waits(call: Call) -> str:
 @handler("publishes")
 async def publishes(call: Call, to: dict[str, Any]) -> list[dict[str, Any]]:
     return await call.publish({"by": call.user}, id="p-1", **to)
+
+
+@handler("large-later")
+async def large_later(call: Call) -> str:
+    await stage.go.wait()
+    return "x" * 60_000
