@@ -20,7 +20,7 @@ from benchmarks.generator import BenchmarkError
 
 IN_FLIGHT = 128  # handshakes under way
 PORTS = 20_000  # connections from one source address
-TEXT, CLOSE = 0x81, 0x88
+CLOSE, PING, PONG = 0x88, 0x89, 0x8A
 READ = 16384
 
 
@@ -143,14 +143,19 @@ class Crowd:
     def _hear(self, member: Member) -> None:
         for opcode, payload in self._frames(member):
             if opcode == CLOSE:
-                answer = bytes(byte ^ self._mask[at % 4] for at, byte in enumerate(payload[:2]))
-                member.sock.send(bytes([CLOSE, 0x80 | len(answer)]) + self._mask + answer)
+                self._answer(member, CLOSE, payload[:2])
+            elif opcode == PING:
+                self._answer(member, PONG, payload)
             elif payload.startswith(b'{"type":"hint"'):
                 self.hints += 1
             elif payload.startswith(b'{"type":"bye"'):
                 self.goodbyes += 1
             elif payload.startswith(b'{"type":"hello"'):
                 self._greeted += 1
+
+    def _answer(self, member: Member, opcode: int, payload: bytes) -> None:
+        masked = bytes(byte ^ self._mask[at % 4] for at, byte in enumerate(payload))
+        member.sock.send(bytes([opcode, 0x80 | len(masked)]) + self._mask + masked)
 
     def _frames(self, member: Member) -> Iterator[tuple[int, bytes]]:
         buffer = member.buffer
