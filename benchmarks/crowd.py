@@ -27,14 +27,14 @@ READ = 16384
 class Member:
     """One WebSocket."""
 
-    __slots__ = ("buffer", "request", "sock", "upgraded", "who")
+    __slots__ = ("buffer", "greeted", "request", "sock", "upgraded", "who")
 
     def __init__(self, sock: socket.socket, who: tuple[str, str], request: bytes) -> None:
         self.sock = sock
         self.who = who
         self.request = request
         self.buffer = b""
-        self.upgraded = False
+        self.upgraded = self.greeted = False
 
 
 class Crowd:
@@ -96,6 +96,11 @@ class Crowd:
         self._members[sock.fileno()] = Member(sock, (user, device), request)
         self._epoll.register(sock.fileno(), select.EPOLLOUT)
 
+    def _again(self, member: Member) -> None:
+        """A server that is late, on a machine that others use, sends some away."""
+        self._waiting.append(member.who)
+        self.shed += 1
+
     # -- what they hear ------------------------------------------------------------------------
 
     def watch(self, over: Callable[[], bool], timeout: float, what: str) -> float:
@@ -122,18 +127,18 @@ class Crowd:
             data = b""
         if not data:
             self._leave(number)
+            if not member.greeted:
+                self._again(member)
             return
         member.buffer += data
         if member.upgraded or self._upgrade(number, member):
             self._hear(member)
 
     def _upgrade(self, number: int, member: Member) -> bool:
-        """A server that is late, on a machine that others use, is asked again."""
         head, end, rest = member.buffer.partition(b"\r\n\r\n")
         if head.startswith(b"HTTP/1.1 503 "):
             self._leave(number)
-            self._waiting.append(member.who)
-            self.shed += 1
+            self._again(member)
         elif end:
             if not head.startswith(b"HTTP/1.1 101 "):
                 raise BenchmarkError(f"a session was refused: {head[:200]!r}")
@@ -151,6 +156,7 @@ class Crowd:
             elif payload.startswith(b'{"type":"bye"'):
                 self.goodbyes += 1
             elif payload.startswith(b'{"type":"hello"'):
+                member.greeted = True
                 self._greeted += 1
 
     def _answer(self, member: Member, opcode: int, payload: bytes) -> None:
