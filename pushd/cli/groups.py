@@ -12,7 +12,7 @@ from pushd.cli.kicking import bye_options, say_kicked
 from pushd.cli.tables import JSON_OPTION, LIMIT_OPTION, first, moment, name, print_items, yes
 from pushd.client import Client, GroupItem, GroupOfUser, MembersChanged
 from pushd.core.names import check_user
-from pushd.errors import BadRequest
+from pushd.errors import BadRequest, NotFound
 
 MOST = 10_000  # users of one transaction
 
@@ -160,7 +160,10 @@ def delete(connection: Connection, group: str, sure: bool) -> None:
 
     async def main() -> None:
         async with Client(connection.url, connection.credential) as client:
-            done = await client.groups.delete(group)
+            try:
+                done = await client.groups.delete(group)
+            except NotFound as error:
+                raise NotFound(error.detail, cure="See 'pushctl groups list'.") from None
         click.echo(f"{name(group)}: ended, {done.removed} were in it")
 
     run(main)

@@ -13,7 +13,7 @@ from pushd.cli.tables import JSON_OPTION, LIMIT_OPTION, first, moment, name, pri
 from pushd.cli.terminal import say_error
 from pushd.client import Client, SessionItem
 
-COLUMNS = ("session", "user", "device", "transport", "address", "since", "last seen", "follows")
+COLUMNS = ("session", "user", "device", "transport", "address", "since", "seen")
 
 
 @click.group("sessions")
@@ -41,7 +41,7 @@ def list_sessions(
         async with Client(connection.url, connection.credential) as client:
             found = await first(client.sessions.list(user=user), limit)
         rows = map(cells, found)
-        print_items(found, as_json, COLUMNS, rows, "nobody is connected", numbers=("follows",))
+        print_items(found, as_json, COLUMNS, rows, "nobody is connected")
 
     run(main)
 
@@ -56,7 +56,6 @@ def cells(session: SessionItem) -> tuple[str, ...]:
         name(session.address),
         moment(session.since),
         moment(session.last_seen),
-        str(session.following),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 import msgspec
@@ -53,9 +53,11 @@ def print_rows(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for at, title in enumerate(columns):
+        # The first column is what the next command wants to be given: in one piece.
+        side: Literal["left", "right"] = "right" if title in numbers else "left"
+        table.add_column(title, justify=side, overflow="fold", no_wrap=at == 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table if table.rows else nothing)
@@ -78,10 +80,14 @@ async def first(pages: Pages[T], limit: int | None) -> list[T]:
 
 
 def moment(at: int | None) -> str:
-    """``2026-11-21 19:25:37+00:00`` from ms since 1970; ``-`` for never."""
+    """``2026-11-21 19:25:37+00:00`` from ms since 1970, of today on a terminal ``19:25:37``;
+    ``-`` for never."""
     if at is None:
         return "-"
-    return datetime.fromtimestamp(at / 1000).astimezone().isoformat(" ", "seconds")
+    when = datetime.fromtimestamp(at / 1000).astimezone()
+    if sys.stdout.isatty() and when.date() == datetime.now().astimezone().date():
+        return when.strftime("%H:%M:%S")
+    return when.isoformat(" ", "seconds")
 
 
 def yes(value: bool) -> str:

@@ -22,7 +22,7 @@ from pushd.cli.tables import (
 from pushd.client import Client, UserChannel, UserInfo
 
 _CHANNELS = ("channel", "head", "unread", "read", "device", "delivered", "lag")
-_NUMBERS = ("sessions", "head", "unread", "lag", "follows")
+_NUMBERS = ("sessions", "head", "unread", "lag")
 
 
 @click.group("users")
@@ -98,7 +98,7 @@ def _print(info: UserInfo, groups: list[str]) -> None:
     )
     if info.sessions:
         click.echo()
-        print_rows(COLUMNS, map(cells, info.sessions), "", numbers=_NUMBERS)
+        print_rows(COLUMNS, map(cells, info.sessions), "")
     if info.channels:
         click.echo()
         rows = [row for each in info.channels for row in _rows(each)]

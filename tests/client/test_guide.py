@@ -19,6 +19,14 @@ import pushd.testing
 PAGE = Path(__file__).parents[2] / "docs" / "python-client.md"
 BLOCKS = re.findall(r"(?ms)^```python\n(.*?)^```$", PAGE.read_text("utf-8"))
 TIME_S = 20.0
+HANDLERS = """
+from pushd.handlers import Call, handler
+
+
+@handler("ORDER_CREATE")
+async def create(call: Call, order):
+    return {"order": 17}
+"""
 
 
 class _Enough(Exception):
@@ -26,8 +34,10 @@ class _Enough(Exception):
 
 
 @pytest.fixture
-async def names(tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
+async def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Any]]:
     """What the examples take for granted."""
+    (tmp_path / "handlers_of_the_guide.py").write_text(HANDLERS, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
     handled: list[tuple[str, Any]] = []
 
     async def handle(channel: str, data: Any) -> None:
@@ -38,7 +48,9 @@ async def names(tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
         raise AssertionError(channel)
 
     async with (
-        pushd.testing.server() as node,
+        pushd.testing.server(
+            handlers="handlers_of_the_guide", namespaces={"room": {"presence": True}}
+        ) as node,
         node.service() as service,
         node.client("alice", device="phone-7f3a") as client,
     ):
