@@ -82,7 +82,7 @@ class Membership:
 
     def _turn(self) -> None:
         ends = time.perf_counter() + TURN_S
-        while self._waiting and time.perf_counter() < ends:
+        while self._waiting:
             work = self._waiting[0]
             try:
                 next(work.steps)
@@ -91,6 +91,8 @@ class Membership:
             except Exception:  # of which a session's own are caught already
                 log.exception("a change of members could not be told of")
                 self._end(work)
+            if time.perf_counter() >= ends:
+                return
 
     def _end(self, work: _Work) -> None:
         self._waiting.popleft()

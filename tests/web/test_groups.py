@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pushd import membership
 from pushd.web.admin.groups import MOST
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.events import listening
@@ -132,6 +133,23 @@ async def test_when_it_is_answered_everybody_has_been_told(server: Server) -> No
         await socket.expect("subscribed")
         assert await ask(server, "DELETE", GROUP) == changed(0, 2, 0)
         await socket.expect("unsubscribed")
+
+
+async def test_the_answer_waits_until_the_last_has_been_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "TURN_S", 0.0)  # one user in a round of the loop
+    crowd = [f"a{number}" for number in range(500)]
+    async with server.socket(token=server.token("z")) as socket:
+        await socket.expect("hello")
+        [session] = server.hub.sessions.by_id.values()
+        await ask(server, "POST", MEMBERS, body={"add": [*crowd, "z"]})
+        assert "group:staff" in session.subscriptions
+        await ask(server, "POST", MEMBERS, body={"remove": [*crowd, "z"]})
+        assert "group:staff" not in session.subscriptions
+        await ask(server, "POST", MEMBERS, body={"add": [*crowd, "z"]})
+        await ask(server, "DELETE", GROUP)
+        assert "group:staff" not in session.subscriptions
 
 
 async def test_a_deleted_group_leaves_nothing_to_read(server: Server) -> None:
