@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-REQUIREMENTS := pyproject.toml constraints.txt
+REQUIREMENTS := pyproject.toml constraints.txt client-js/package.json
 ARGS :=
 # Many tests wait for clocks and disks, so a few at once; PARALLEL= runs one after the other.
 PARALLEL := --numprocesses 3 --dist worksteal
@@ -65,6 +65,9 @@ $(VENV)/.for-run: $(REQUIREMENTS) | $(BIN)/python
 $(VENV)/.for-test: $(REQUIREMENTS) | $(BIN)/python
 	@echo "Installing pushd and its test tools into $(VENV) ..."
 	@$(PIP) -e '.[test]'
+	@if command -v npm >/dev/null; then cd client-js && \
+		npm install --no-package-lock --no-audit --no-fund --loglevel=error || \
+		echo "The types of client-js are not checked: npm could not install TypeScript."; fi
 	@touch $(VENV)/.for-run $@
 
 # PYTHON may name one; otherwise the first that is new enough. Debian ships venv apart.

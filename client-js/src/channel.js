@@ -16,7 +16,7 @@ import { Emitter } from './emitter.js'
  * for; what it throws is told as `error` of the client, and the message comes again.
  *
  * @template [T=any] what `data` of a message is
- * @extends {Emitter<Omit<ChannelEvents, 'message'> & {message: import('./types.js').Message & {data: T}}>}
+ * @extends {Emitter<Omit<ChannelEvents, 'message'> & {message: import('./types.js').Message<T>}>}
  */
 export class Channel extends Emitter {
   #client

@@ -1,6 +1,7 @@
 /**
- * What travels. Receivers ignore what they do not know.
+ * A message, as handlers are given it.
  *
+ * @template [T=any] what its data is
  * @typedef {object} Message
  * @property {string} channel
  * @property {string} epoch with `channel` and `seq`, the name of this message for ever
@@ -10,7 +11,11 @@
  * @property {string} type
  * @property {string} [sender] absent when a service published it
  * @property {number} at ms since 1970, set by the server
- * @property {any} data
+ * @property {T} data
+ */
+
+/**
+ * What travels. Receivers ignore what they do not know.
  *
  * @typedef {Omit<Message, 'channel' | 'epoch' | 'cursor'>} Stored as an answer has it
  *
