@@ -1,4 +1,4 @@
-"""client-js is typed, strictly: TypeScript reads its JSDoc. A project that uses it has the types."""
+"""client-js is typed, strictly: TypeScript reads its JSDoc, and who uses it has the types."""
 
 from __future__ import annotations
 
