@@ -53,6 +53,12 @@ _OF_USER: Final = (
     " WHERE m.user = ? AND g.name IN (SELECT value FROM json_each(?))"
 )
 
+_ENDED: Final = "SELECT id FROM groups WHERE name IS NULL LIMIT 1"
+_SWEEP: Final = (
+    "DELETE FROM members WHERE (group_id, user) IN"
+    " (SELECT group_id, user FROM members WHERE group_id = ? LIMIT ?)"
+)
+_DROP: Final = "DELETE FROM groups WHERE id = ?"
 _NAMED: Final = "SELECT id, name FROM groups WHERE name IS NOT NULL"
 _ALL: Final = "SELECT user, epoch, seq FROM members WHERE group_id = ?"
 
@@ -104,6 +110,17 @@ def end(ledger: Ledger, group: str) -> bool:
     ledger.effects.append(MembersChanged(group, (), (), at, deleted=True))
     ledger.left_members = True
     return True
+
+
+def sweep(execute: Callable[..., sqlite3.Cursor], most: int) -> int | None:
+    """Removes so many rows of a group that has ended; answers how many, None: there is none."""
+    ended = execute(_ENDED).fetchone()
+    if ended is None:
+        return None
+    count = execute(_SWEEP, (*ended, most)).rowcount
+    if count < most:
+        execute(_DROP, ended)
+    return count
 
 
 def leave_all(ledger: Ledger, user: str) -> list[str]:

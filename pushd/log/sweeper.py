@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
+from pushd.log import members
 from pushd.log.damage import SWEEPING, TIDYING, Damage
 from pushd.log.idclock import DAY_MS, IdClock
 from pushd.log.ledger import Garbage
@@ -53,12 +54,6 @@ _IDS_OF: Final = (
     " (SELECT day, channel_id, publisher, id FROM idempotency"
     " WHERE day = ? AND channel_id = ? LIMIT ?)"
 )
-_ENDED: Final = "SELECT id FROM groups WHERE name IS NULL LIMIT 1"
-_MEMBERS_OF: Final = (
-    "DELETE FROM members WHERE (group_id, user) IN"
-    " (SELECT group_id, user FROM members WHERE group_id = ? LIMIT ?)"
-)
-_END_GROUP: Final = "DELETE FROM groups WHERE id = ?"
 _PURGE: Final = "DELETE FROM channels WHERE id = ?"
 _OVER: Final = (
     "DELETE FROM revocations WHERE (kind, value) IN"
@@ -94,8 +89,7 @@ class Sweeper:
         self._forgotten: list[str] = []
         self._swept = self._swept_bytes = self._swept_members = self._purged = 0
         self._no_ids_before: int | None = None
-        if self._execute(_ENDED).fetchone() is not None:
-            self.sweep_members()
+        self.sweep_members()
 
     def add(self, garbage: Iterable[Garbage]) -> None:
         """Committed by others; to be swept from now on."""
@@ -236,15 +230,9 @@ class Sweeper:
         return False
 
     def _sweep_members(self) -> bool:
-        """Rows of groups that were deleted."""
-        ended = self._execute(_ENDED).fetchone()
-        if ended is None:
-            return True
-        count = self._execute(_MEMBERS_OF, (*ended, CHUNK)).rowcount
-        self._swept_members += count
-        if count < CHUNK:
-            self._execute(_END_GROUP, ended)
-        return False
+        count = members.sweep(self._execute, CHUNK)
+        self._swept_members += count or 0
+        return count is None
 
     def _drop_devices(self) -> bool:
         before = time.time_ns() // 1_000_000 - self._idle_ms
