@@ -230,13 +230,17 @@ class ConnectHook:
 
     async def _put(self, line: _Line, question: Question, body: bytes, who: str | None) -> None:
         """Settles the question, whatever happens."""
-        answer: Identity | PushdError = _not_ready("The application did not answer in time.")
+        answer: Identity | PushdError = _not_ready("The application is busy with others.")
         try:
-            with trio.move_on_after(line.rules.timeout_s):
-                async with line.room:
+            with trio.move_on_after(line.rules.timeout_s) as turn:
+                await line.room.acquire()
+            if not turn.cancelled_caught:
+                try:
                     # While this one waited, others of the address may have been refused.
                     line.limits.check(who, time.monotonic())
                     answer = await self._ask(line, question.key, body, who)
+                finally:
+                    line.room.release()
         except RateLimited as error:
             answer = error
         except Exception:

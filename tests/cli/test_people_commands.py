@@ -133,7 +133,9 @@ async def test_groups(type_: Shell) -> None:
 
 
 async def test_nothing_is_changed_when_one_name_is_none(type_: Shell) -> None:
-    for names, stdin in ((["alice", "b:c"], ""), (["-"], "alice\nb c\n"), (["-"], "\n")):
+    many = "".join(f"user-{number}\n" for number in range(10_001))  # of two transactions
+    given = [(["alice", "b:c"], ""), (["-"], "alice\nb c\n"), (["-"], "\n"), (["-"], many + "b c")]
+    for names, stdin in given:
         refused = await type_("groups", "add", "staff", *names, stdin=stdin)
         assert refused.code == 1
         assert refused.err.startswith("error: ")

@@ -283,6 +283,16 @@ async def test_who_is_online_for_a_message(service: Client, alice: Client) -> No
             await service.publish_to("hi", sessions=["unknown"])
 
 
+async def test_how_the_server_is_asked_to_wait() -> None:
+    store = Store(httpx.Response(200, json={"results": [], "delivered": False}))
+    async with client_of(store) as client:
+        done = await client.publish_to(1, users=["a"], wait_delivered="a", wait_s=2.5)
+    assert (list(done), done.delivered) == ([], False)
+    [body] = store.bodies()
+    assert body["wait"] == {"delivered_to": "a", "ms": 2500}
+    assert body["to"] == {"users": ["a"]}
+
+
 async def test_waiting_until_it_is_delivered(service: Client, alice: Client) -> None:
     late = await service.publish_to("hi", users=["alice"], wait_delivered="alice", wait_s=0.01)
     assert late.delivered is False

@@ -35,7 +35,8 @@ async def both(device: str | None = "phone") -> AsyncIterator[tuple[Client, Clie
 
 
 def following(alice: Client, way: str, *channels: str, **members: Any) -> Follow:
-    options = FollowOptions(transports=WAYS[way], wait_s=1.0, interval_s=1.0)
+    # What sessions are told has to do: no pull finds it out before the test is over.
+    options = FollowOptions(transports=WAYS[way], wait_s=1.0, interval_s=300.0)
     return alice.follow(*channels, mine=not channels, options=options, **members)
 
 
