@@ -12,7 +12,17 @@ from pushd.cli.connection import Connection, connection_options, run
 from pushd.cli.cursors import TailCursors
 from pushd.cli.messages import line_for_people, line_for_programs
 from pushd.cli.terminal import styled
-from pushd.client import Client, Dropped, Event, Placed, Received, Reset, Status, Unreachable
+from pushd.client import (
+    Client,
+    Dropped,
+    Event,
+    Expiring,
+    Placed,
+    Received,
+    Reset,
+    Status,
+    Unreachable,
+)
 from pushd.core.names import check_channel, check_device
 from pushd.errors import BadRequest
 
@@ -117,6 +127,8 @@ class Tail:
             self._print(event)
         elif isinstance(event, Reset):
             _warn(_about_reset(event))
+        elif isinstance(event, Expiring):
+            _warn(_about_expiring(event))
         elif isinstance(event, Dropped):
             _warn(f"{event.channel}: refused ({event.code}) {event.detail}".rstrip())
         elif isinstance(event, Status):
@@ -156,6 +168,11 @@ def _about_reset(reset: Reset) -> str:
         f"{reset.channel}: reset ({reset.code}), messages missing: {lost}; "
         f"going on after {reset.resume}"
     )
+
+
+def _about_expiring(event: Expiring) -> str:
+    when = "when others come" if event.in_ms is None else f"from {event.in_ms / 1000:g} s on"
+    return f"{event.channel}: falling behind, {event.messages} messages go {when}"
 
 
 def _warn(text: str) -> None:

@@ -1,8 +1,25 @@
 """The Python client, on Trio: publish with retries, pull, and follow by hint and pull."""
 
-from pushd.client.answers import ChannelInfo, ChannelItem, Message, Published, Pulled, SlowDevice
+from pushd.client.answers import (
+    ChannelInfo,
+    ChannelItem,
+    Fading,
+    Message,
+    Published,
+    Pulled,
+    SlowDevice,
+)
 from pushd.client.client import Client
-from pushd.client.events import Dropped, Event, Placed, ReadElsewhere, Received, Reset, Status
+from pushd.client.events import (
+    Dropped,
+    Event,
+    Expiring,
+    Placed,
+    ReadElsewhere,
+    Received,
+    Reset,
+    Status,
+)
 from pushd.client.follow import Follow
 from pushd.client.options import FollowOptions
 from pushd.client.paging import Pages
@@ -39,6 +56,8 @@ __all__ = [
     "Dropped",
     "Erased",
     "Event",
+    "Expiring",
+    "Fading",
     "FileCursors",
     "Follow",
     "FollowOptions",

@@ -40,10 +40,19 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     sender: str | None = None
 
 
+class Fading(msgspec.Struct, frozen=True):
+    """So many messages after a page are about to be removed. ``in_ms``: not before that; None: when
+    others come."""
+
+    messages: int
+    in_ms: int | None = None
+
+
 class Pulled(msgspec.Struct, frozen=True):
     """A page of messages, oldest first. ``next``: the cursor after it; ``more``: there are more.
 
     ``first`` and ``head``: the seqs of the oldest and the newest message that the channel retains.
+    ``expiring``: of what comes after it, some is about to be removed.
     """
 
     epoch: str
@@ -53,6 +62,7 @@ class Pulled(msgspec.Struct, frozen=True):
     more: bool
     messages: list[Message]
     channel: str = ""
+    expiring: Fading | None = None
 
     @property
     def oldest(self) -> int:
@@ -91,6 +101,7 @@ class ChannelAnswer(msgspec.Struct, frozen=True):
     messages: list[Message] = []
     reset: ResetAnswer | None = None
     error: Refusal | None = None
+    expiring: Fading | None = None
 
 
 class Head(msgspec.Struct, frozen=True):

@@ -55,6 +55,17 @@ class ReadElsewhere(NamedTuple):
     cursor: str
 
 
+class Expiring(NamedTuple):
+    """This consumer is slow: ``messages`` after those that follow here are about to be removed.
+
+    ``in_ms``: not before that time; None: when others come. What is gone then, a Reset tells.
+    """
+
+    channel: str
+    messages: int
+    in_ms: int | None
+
+
 class Dropped(NamedTuple):
     """The server refuses this channel; it is followed no more."""
 
@@ -77,4 +88,4 @@ class Status(NamedTuple):
     detail: str
 
 
-Event = Received | Reset | Placed | ReadElsewhere | Dropped | Status
+Event = Received | Reset | Placed | Expiring | ReadElsewhere | Dropped | Status

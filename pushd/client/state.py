@@ -9,13 +9,13 @@ while it is under way is compared with its answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
-from pushd.client.answers import ChannelAnswer, Head, Refusal, ResetAnswer
+from pushd.client.answers import ChannelAnswer, Head, Refusal
 from pushd.client.ask import Ask
 from pushd.client.complete import check_complete, is_ahead, position
-from pushd.client.events import Dropped, Event, Placed, Received, Reset
+from pushd.client.events import Dropped, Event, Expiring, Placed, Received, Reset
+from pushd.client.followed import Followed, reset
 from pushd.client.placing import Placing
 from pushd.core.positions import HEAD, START, Cursor, parse_cursor
 
@@ -27,15 +27,6 @@ _OWN: Final = ("user:", _SESSION)
 _GROUP: Final = "group:"
 
 
-@dataclass(slots=True)
-class _Channel:
-    cursor: Cursor
-    want: bool
-    taken: str
-    recorded: str | None = None
-    hint: tuple[str, int] | None = field(default=None)
-
-
 class FollowState:
     """Cursors of the followed channels, and which of them want a pull."""
 
@@ -44,7 +35,7 @@ class FollowState:
 
         Raises BadRequest for a bad cursor.
         """
-        self._channels: dict[str, _Channel] = {}
+        self._channels: dict[str, Followed] = {}
         self._mine = mine
         self._left_out: set[str] = set()
         self._placing = Placing()
@@ -56,7 +47,7 @@ class FollowState:
         cursor = parse_cursor(text)
         # 'head' names no position until a pull fixes it; the others wait for the hello.
         hint = self._placing.take(name)
-        self._channels[name] = _Channel(cursor, want=cursor == HEAD, taken=text, hint=hint)
+        self._channels[name] = Followed(cursor, want=cursor == HEAD, taken=text, hint=hint)
 
     @property
     def channels(self) -> list[str]:
@@ -190,7 +181,7 @@ class FollowState:
         # The pull told the server this cursor, and it recorded it as delivered.
         channel.recorded = asked
         if answer.reset is not None:
-            return [_reset(name, channel, answer.reset)]
+            return [reset(name, channel, answer.reset)]
         before, after = channel.cursor, position(answer.next)
         check_complete(name, before, after, answer)
         channel.cursor = after
@@ -199,9 +190,12 @@ class FollowState:
         channel.want = channel.want or answer.more
         if before == HEAD and not answer.messages:
             return [Placed(name, answer.next)]
-        return [
+        late = answer.expiring
+        events: list[Event] = [] if late is None else [Expiring(name, late.messages, late.in_ms)]
+        events += [
             Received(name, f"{answer.epoch}.{message.seq}", message) for message in answer.messages
         ]
+        return events
 
     def answered_unasked(self, name: str, answer: ChannelAnswer) -> list[Event]:
         """A channel that ``mine`` has brought; where its answer begins the server knows."""
@@ -212,7 +206,7 @@ class FollowState:
         self.add(name, str(START))
         return self.answered(name, str(START), answer)
 
-    def _refused(self, name: str, channel: _Channel, error: Refusal) -> list[Event]:
+    def _refused(self, name: str, channel: Followed, error: Refusal) -> list[Event]:
         if error.code in ("forbidden", "bad_request", "not_found", "unauthorized"):
             return self.drop(name, error)
         channel.want = True
@@ -242,9 +236,3 @@ class FollowState:
         for name, cursor in cursors.items():
             if (channel := self._channels.get(name)) is not None:
                 channel.recorded = cursor
-
-
-def _reset(name: str, channel: _Channel, reset: ResetAnswer) -> Reset:
-    channel.cursor = position(reset.resume)
-    channel.want = True
-    return Reset(name, reset.resume, reset.code, reset.skipped, reset.detail)

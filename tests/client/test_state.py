@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from pushd.client.answers import ChannelAnswer, Head, Message, Refusal, ResetAnswer
+from pushd.client.answers import ChannelAnswer, Fading, Head, Message, Refusal, ResetAnswer
 from pushd.client.complete import is_ahead
-from pushd.client.events import Dropped, Placed, Reset
+from pushd.client.events import Dropped, Expiring, Placed, Received, Reset
 from pushd.client.problems import BadAnswer
 from pushd.client.state import FollowState
 from pushd.core.positions import parse_cursor
@@ -100,6 +101,16 @@ def test_messages_come_in_order_and_move_the_cursor() -> None:
     ]
     assert state.places == {"a": f"{A}.5"}
     assert not state.behind
+
+
+def test_who_is_slow_is_told_before_the_page() -> None:
+    state = FollowState({"a": f"{A}.3"})
+    page = msgspec.structs.replace(answer(A, 4, at=4, head=9), expiring=Fading(2, 1500))
+    events = state.answered("a", f"{A}.3", page)
+    assert events[0] == Expiring("a", 2, 1500)
+    assert [type(each) for each in events[1:]] == [Received]
+    state.took(events[0])
+    assert state.cursors == {"a": f"{A}.3"}, "it moves nothing"
 
 
 def test_pages_are_pulled_until_current() -> None:
