@@ -38,8 +38,10 @@ async def test_hello_comes_first_with_all_heads(api: Api) -> None:
         "head": 1,
         "delivered": f"{at['epoch']}.1",
         "read": None,
+        "unread": None,
     }
-    assert heads["all"]["epoch"] == "none"
+    assert (heads["all"]["epoch"], heads["all"]["unread"]) == ("none", 0)
+    assert heads["user:alice:orders"]["unread"] == 1
     assert hello.pop("session")
     assert hello.pop("node") == api.server.hub.node_id
     assert hello == {
