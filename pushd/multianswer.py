@@ -111,7 +111,7 @@ class MultiAnswer:
         room = self._pulls.max_bytes - self._size
         if self._size and len(body) > room:
             self._full = True
-            return shorten(body, room)
+            return shorten(body, room, self._pulls.places.fading)
         self._size += len(body)
         self._full = room <= len(body)
         return body

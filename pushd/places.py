@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+from pushd.core.fading import Fading, fading
 from pushd.core.namespaces import Namespaces
 from pushd.core.positions import Cursor
 from pushd.core.pulling import UNWRITTEN, Position, resolve
@@ -34,3 +37,10 @@ class Places:
             if not self._namespaces.of(channel).ephemeral:
                 raise
             return at.first - 1
+
+    def fading(self, channel: str, after: int) -> Fading | None:
+        """What comes after ``after``, and is about to go. None: nothing is."""
+        head = self._log.heads.get(channel)
+        if head is None or after >= head.seq:
+            return None
+        return fading(head, self._namespaces.retention(channel), after, int(time.time() * 1000))

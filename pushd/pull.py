@@ -104,7 +104,11 @@ class Pulls(Polls):
     def _finish(
         self, head: Head, at: Position, after: int, limit: int, messages: list[bytes]
     ) -> bytes:
-        answer = self._responses.make(200, answer_body(head.channel, at, after, messages))
+        newest = after + len(messages)
+        # Of what this answer does not bring.
+        fading = self.places.fading(head.channel, newest) if newest < at.seq else None
+        body = answer_body(head.channel, at, after, messages, fading=fading)
+        answer = self._responses.make(200, body)
         if (head.epoch, head.first, head.seq) == at:
             self._tails.keep_answer(head, after, limit, answer, self._responses.date)
         return answer
@@ -164,4 +168,5 @@ class Pulls(Polls):
     def stub(self, channel: str, cursor: Cursor) -> bytes:
         """The object without messages, whether there are some or not. Raises Reset."""
         at = self.places.of(channel)
-        return answer_body(channel, at, self.places.after(channel, cursor, at), [])
+        after = self.places.after(channel, cursor, at)
+        return answer_body(channel, at, after, [], fading=self.places.fading(channel, after))

@@ -17,7 +17,7 @@ from pushd.access import Access
 from pushd.core.names import check_channel
 from pushd.core.permissions import Identity
 from pushd.core.positions import parse_cursor
-from pushd.core.pulling import UNWRITTEN, Position
+from pushd.core.pulling import UNWRITTEN, Position, is_within
 from pushd.core.unread import unread
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.errors import PushdError, TooLarge
@@ -164,6 +164,8 @@ class Sessions:
             entry = heads[channel] = self.head_json(session.user, channel, at, known)
             if channel in cursors:
                 entry.update(self._compared(channel, cursors[channel], at))
+            elif known.delivered is not None and is_within(known.delivered, at):
+                entry.update(self._lacking(channel, known.delivered.seq))
         return heads
 
     def head_json(
@@ -185,13 +187,17 @@ class Sessions:
         return unread(channel, at, marks.read, since)
 
     def _compared(self, channel: str, cursor: str, at: Position) -> dict[str, Any]:
-        """What a head says beside of a cursor that is not good."""
+        """What a head says beside: of a cursor that is not good, or will not be for long."""
         try:
-            self._places.after(channel, parse_cursor(cursor), at)
+            after = self._places.after(channel, parse_cursor(cursor), at)
         except PushdError as error:
             key = "reset" if error.status == 410 else "error"
             return {key: {"code": error.code, "detail": error.detail, **error.extra}}
-        return {}
+        return self._lacking(channel, after)
+
+    def _lacking(self, channel: str, after: int) -> dict[str, Any]:
+        fading = self._places.fading(channel, after)
+        return {} if fading is None else {"expiring": fading._asdict()}
 
     def adopt(self, user: str, channel: str) -> None:
         """The user has a new inbox, or has joined a group: every live session that does not

@@ -67,7 +67,7 @@ def rules(settings: Settings, channel: str) -> Rules:
         (
             "[namespaces.typing]\nephemeral = true\nretention_messages = 10",
             "typing:room",
-            Rules(ephemeral=True, retention=Retention(60.0, 10, None)),
+            Rules(ephemeral=True, retention=Retention(60.0, 10, None, last=0.0)),
         ),
         ("[namespaces.all]\nretention_age = 3", "all", Rules(retention=Retention(3.0))),
         ("[namespaces.room]\npresence = true", "room:1", Rules(presence=True)),

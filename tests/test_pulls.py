@@ -25,6 +25,8 @@ from pushd.places import Places
 from pushd.pull import Pulls
 from pushd.tails import Tails
 
+# Nothing in these channels is about to go.
+NEW = 1 << 52
 EPOCH = "0mhx3f9ab"
 Read = tuple[str, int, int, int]
 
@@ -76,7 +78,7 @@ class World:
 
     def write(self, channel: str, count: int, *, told: bool = False) -> None:
         """``told``: as the hub does it when messages were committed just now."""
-        head = self.log.heads.setdefault(channel, Head(channel, 1, EPOCH, 0, 1, 0))
+        head = self.log.heads.setdefault(channel, Head(channel, 1, EPOCH, 0, 1, 0, first_at=NEW))
         start = head.seq + 1
         head.seq += count
         if told:

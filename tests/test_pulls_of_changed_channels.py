@@ -29,6 +29,10 @@ Done = Callable[[list[bytes] | PushdError], None]
 RULES = Namespaces(Rules(), {"typing": Rules(ephemeral=True)})
 
 
+# Nothing in these channels is about to go.
+NEW = 1 << 52
+
+
 class Log:
     """As the log does it: what was read is of the time of asking, and refused if that is over."""
 
@@ -85,7 +89,7 @@ class World:
         head = self.log.heads.get(channel)
         if head is None:
             self.epoch = next_epoch(self.epoch, 0)
-            head = self.log.heads[channel] = Head(channel, 1, self.epoch, 0, 1, 0)
+            head = self.log.heads[channel] = Head(channel, 1, self.epoch, 0, 1, 0, first_at=NEW)
         stored = self.log.stored.setdefault((channel, head.epoch), [])
         start = len(stored) + 1
         new = [b'{"seq":%d,"data":"%b"}' % (start + n, head.epoch.encode()) for n in range(count)]

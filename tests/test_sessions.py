@@ -29,6 +29,8 @@ from pushd.notices import Notices
 from pushd.places import Places
 from pushd.sessions import Session, Sessions
 
+# Nothing in these channels is about to go.
+NEW = 1 << 52
 EPOCH = "0mhx3f9ab"
 
 
@@ -113,7 +115,7 @@ class World:
         )
 
     def head(self, channel: str, seq: int, first: int = 1) -> None:
-        head = self.log.heads.setdefault(channel, Head(channel, 1, EPOCH, 0, 1, 0))
+        head = self.log.heads.setdefault(channel, Head(channel, 1, EPOCH, 0, 1, 0, first_at=NEW))
         head.seq, head.first = seq, first
         self.fanout.advance(channel, (EPOCH, seq))
 

@@ -28,13 +28,15 @@ class Hold(NamedTuple):
 class Retention(NamedTuple):
     """How much of a channel is kept; None: no bound. Seconds, messages, bytes of the messages.
 
-    ``hold``: what is beyond these bounds may stay for slow devices, within other bounds.
+    ``hold``: what is beyond these bounds may stay for slow devices, within other bounds. ``last``:
+    the part of the window in which clients are told that messages are about to go; 0: never.
     """
 
     age_s: float | None = 7 * DAY
     messages: int | None = 100_000
     bytes: int | None = None
     hold: Hold | None = None
+    last: float = 0.1
 
 
 # A session that lives pulls within half a minute; what it has had is of no use to others.

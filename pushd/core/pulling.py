@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
+from pushd.core.fading import Fading
 from pushd.core.positions import HEAD, MAX_SEQ, NO_EPOCH, START, Cursor
 from pushd.errors import BadRequest, CursorAhead, EpochChanged, Expired, Reset
 
@@ -47,6 +49,11 @@ def resolve(cursor: Cursor, at: Position) -> int:
     return cursor.seq
 
 
+def is_within(cursor: Cursor, at: Position) -> bool:
+    """A complete answer after it is possible."""
+    return cursor.epoch == at.epoch and at.first - 1 <= cursor.seq <= at.seq
+
+
 _WHY = {
     EpochChanged: "The channel began a new life (deleted and made again, or restored).",
     CursorAhead: "The cursor is ahead of the channel's head.",
@@ -68,17 +75,23 @@ NO_MESSAGES = b'"messages":[]}'  # how the object ends that brings none
 
 
 def answer_body(
-    channel: str, at: Position, after: int, messages: list[bytes], more: bool | None = None
+    channel: str,
+    at: Position,
+    after: int,
+    messages: list[bytes],
+    more: bool | None = None,
+    fading: Fading | None = None,
 ) -> bytes:
     """The object that answers a pull: ``messages`` follow ``after`` without a hole.
 
-    ``more``: whether there are others to ask for; None: whether the head is farther.
+    ``more``: whether there are others to ask for; None: whether the head is farther. ``fading``: of
+    those that follow.
     """
     newest = after + len(messages)
     if more is None:
         more = newest < at.seq
     return (
-        b'{"channel":%b,"epoch":"%b","first":%d,"head":%d,"next":"%b.%d","more":%b,"messages":[%b]}'
+        b'{"channel":%b,"epoch":"%b","first":%d,"head":%d,"next":"%b.%d","more":%b,%b"messages":[%b]}'
         % (
             _encode_string(channel),
             at.epoch.encode(),
@@ -87,6 +100,7 @@ def answer_body(
             at.epoch.encode(),
             newest,
             b"true" if more else b"false",
+            b"" if fading is None else fading.as_text(),
             b",".join(messages),
         )
     )
@@ -104,12 +118,17 @@ class _Answer(msgspec.Struct):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def shorten(body: bytes, max_bytes: int) -> bytes:
-    """The same answer with as many of its messages as fit, always one."""
+def shorten(body: bytes, max_bytes: int, fading: Callable[[str, int], Fading | None]) -> bytes:
+    """The same answer with as many of its messages as fit, always one.
+
+    ``fading``: tells it of a channel and a position.
+    """
     answer = _decode_answer(body)
     after = int(answer.next.rpartition(".")[2]) - len(answer.messages)
     at = Position(answer.epoch, answer.first, answer.head)
-    return answer_body(answer.channel, at, after, cut(list(map(bytes, answer.messages)), max_bytes))
+    messages = cut(list(map(bytes, answer.messages)), max_bytes)
+    faded = fading(answer.channel, after + len(messages))
+    return answer_body(answer.channel, at, after, messages, fading=faded)
 
 
 def cut(messages: list[bytes], max_bytes: int) -> list[bytes]:

@@ -12,7 +12,7 @@ def due_of(head: Head, keep: Retention, now: float | None) -> Due | None:
     first, seq = head.first, head.seq
     if first > seq:
         return None
-    age_s, messages, bytes_, hold = keep
+    age_s, messages, bytes_, hold, _ = keep
     oldest_at = None if now is None or age_s is None else int((now - age_s) * 1000)
     if oldest_at is not None and head.first_at >= oldest_at:
         oldest_at = None

@@ -46,6 +46,7 @@ class Live:
             head.seq = seq
             head.at = at
             head.bytes += added
+            head.added += added
             if first_at is not None:
                 head.first_at = first_at
         return Advance(head, start, messages)

@@ -181,6 +181,7 @@ class Log(Reading, Administration):
             interval,
             lambda name: self.retention(name),
             self._request,
+            lambda job: self._read(job),
             lambda signal: self._put(signal),
             self._believed,
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from pushd.core.fading import NO_LADDERS
 from pushd.core.messages import Draft
 from pushd.core.positions import Cursor
 from pushd.errors import PushdError
@@ -64,10 +65,12 @@ class Head:
 
     ``at`` and ``first_at``: ms since 1970, of the newest and the oldest message (if there is one).
     ``bytes`` are on disk, those included that wait to be swept. ``redactions``: since the start.
-    ``channel_id`` belongs to the name, ``log_id`` to this life.
+    ``channel_id`` belongs to the name, ``log_id`` to this life. ``added``: bytes since the start;
+    ``ladders``: what is known of the oldest messages, see core.fading.
     """
 
     __slots__ = (
+        "added",
         "at",
         "bytes",
         "channel",
@@ -75,6 +78,7 @@ class Head:
         "epoch",
         "first",
         "first_at",
+        "ladders",
         "log_id",
         "redactions",
         "seq",
@@ -102,6 +106,8 @@ class Head:
         self.bytes = bytes_
         self.first_at = first_at
         self.redactions = 0
+        self.added = 0
+        self.ladders = NO_LADDERS
 
     def __repr__(self) -> str:
         return f"<Head {self.channel} {self.epoch}.{self.seq} first {self.first}>"

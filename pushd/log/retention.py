@@ -23,8 +23,10 @@ from pushd.log.clockguard import ClockGuard, steady_clock
 from pushd.log.crossing import Signal
 from pushd.log.due import due_of
 from pushd.log.expire import Due, Expire, Expired
+from pushd.log.fading import Fader
 from pushd.log.held import Held
 from pushd.log.live import Live
+from pushd.log.reader import Job
 
 _logger = structlog.get_logger("pushd.log")
 
@@ -52,6 +54,7 @@ class RetentionService:
         interval_s: float,
         rules: Callable[[str], Retention],
         request: Callable[[Request], None],
+        read: Callable[[Job], None],
         signal: Callable[[Signal], None],
         believed: Believed | None = None,
     ) -> None:
@@ -62,6 +65,7 @@ class RetentionService:
             -math.inf if believed is None or believed.ids_ms is None else believed.wall_ms / 1000
         )
         self.held = Held(live, interval_s)
+        self._fader = Fader(live, read, interval_s)
         self._live = live
         self._interval_s = interval_s
         self._rules = rules
@@ -107,13 +111,17 @@ class RetentionService:
         left = len(ring)
         while left > 0:
             dues: list[Due] = []
+            looks: list[Job] = []
+            now_ms = int((time.time() if now is None else now) * 1000)
             for _ in range(min(left, SLICE)):
                 left -= 1
                 head = ring.popleft()
                 if self._live.heads.get(head.channel) is not head:
                     continue
                 ring.append(head)
-                due = due_of(head, self._rules(head.channel), now)
+                keep = self._rules(head.channel)
+                looks += self._fader.jobs(head, keep, now_ms)
+                due = due_of(head, keep, now)
                 if due is not None and not self.held.may_wait(head, due):
                     dues.append(due)
                     if len(dues) == DUES:
@@ -122,6 +130,7 @@ class RetentionService:
                 expired = await self._expire(dues)
                 self.held.note(dues, expired)
                 del dues[: expired.came_to]
+            await self._fader.look(looks)
             if left:
                 await trio.sleep(REST_S)
 

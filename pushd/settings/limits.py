@@ -190,6 +190,12 @@ class Storage:
     retention_interval: float = setting(
         10.0, Duration(0.01, HOUR), "How often is looked for messages that are to be removed."
     )
+    expiring_percent: int = setting(
+        10,
+        Count(1, 90),
+        "Clients that lack messages of the last part of a window, so many percent of it, are told "
+        "that these are about to go.",
+    )
     cursor_active: float = setting(
         24 * HOUR,
         Duration(0.1, 365 * DAY),
@@ -206,7 +212,9 @@ class Storage:
     @property
     def retention(self) -> Retention:
         """What holds where no namespace says otherwise."""
-        return Retention(self.retention_age, self.retention_messages, self.retention_bytes)
+        last = self.expiring_percent / 100
+        bounds = self.retention_age, self.retention_messages, self.retention_bytes
+        return Retention(*bounds, last=last)
 
 
 @dataclass(frozen=True, kw_only=True)

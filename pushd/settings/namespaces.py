@@ -72,7 +72,7 @@ def make_rules(default: Retention, tables: Mapping[str, Namespace]) -> Namespace
     for name, table in tables.items():
         base = inbox if name == "user" else default
         if table.ephemeral:
-            base = base._replace(age_s=EPHEMERAL_AGE_S)
+            base = base._replace(age_s=EPHEMERAL_AGE_S, last=0.0)
         rules[name] = Rules(
             table.public,
             table.ephemeral,

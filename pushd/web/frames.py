@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from pushd.web.hot import Result
+from pushd.web.hot import Expiring, Result
 
 
 class Head(msgspec.Struct):
     """Where a channel is. ``reset``: the cursor that was given cannot be gone on from.
+    ``expiring``: what comes after it, or after ``delivered``, is about to go.
 
     ``unread`` null: nothing of it was ever marked as read, and it is not the user's own. Services
     have none.
@@ -25,6 +26,7 @@ class Head(msgspec.Struct):
     delivered: str | None
     read: str | None
     unread: int | None = None
+    expiring: Expiring | None = None
     reset: dict[str, Any] = {}
     error: dict[str, Any] = {}
 

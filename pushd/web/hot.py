@@ -65,8 +65,17 @@ class Pulled(msgspec.Struct):
     sender: str = ""
 
 
+class Expiring(msgspec.Struct):
+    """Of the messages that follow, so many are in the last part of the channel's window. ``in_ms``:
+    the first does not go for its age before that; null: it goes when others come."""
+
+    messages: int
+    in_ms: int | None
+
+
 class Pull(msgspec.Struct):
-    """``next``: the cursor to use next. ``more``: the head is farther."""
+    """``next``: the cursor to use next. ``more``: the head is farther. ``expiring``: what comes
+    after ``next`` is about to go."""
 
     channel: str
     epoch: str
@@ -75,6 +84,7 @@ class Pull(msgspec.Struct):
     next: str
     more: bool
     messages: list[Pulled]
+    expiring: Expiring | None = None
 
 
 class Refused(msgspec.Struct):
@@ -105,6 +115,7 @@ class Part(msgspec.Struct):
     next: str = ""
     more: bool = False
     messages: list[Pulled] = []
+    expiring: Expiring | None = None
     reset: ResetTo | None = None
     error: Refused | None = None
 

@@ -18,6 +18,8 @@ from tests.support.sessions import epoch
 SPACES = {
     "held": Namespace(public=True, retention={"messages": 3}, hold={"age_s": 1e6, "messages": 20}),
     "few": Namespace(public=True, retention={"messages": 3}),
+    "ten": Namespace(public=True, retention={"messages": 10}),
+    "typing": Namespace(public=True, ephemeral=True, retention={"messages": 10}),
 }
 
 
@@ -97,3 +99,89 @@ async def test_the_window_is_not_held_for_who_does_not_say_a_device(server: Serv
     await server.pull("held:a", server.token(), after=f"{epoch(server, 'held:a')}.1")
     await fill(server, "held:a", 8)
     await first_is(server, "held:a", 8)
+
+
+# -- who is told before --------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def behind(tmp_path: Path) -> AsyncIterator[Server]:
+    """Ten are kept of twelve, and nothing is cut yet."""
+    async with running_server(
+        tmp_path, namespaces=SPACES, retention_interval=3600.0, max_pull_bytes=1200
+    ) as server:
+        await fill(server, "ten:a", 12)
+        await fill(server, "few:a", 2)
+        yield server
+
+
+# After these, so many are about to go: 1 and 2 at the next look, 3 with the next message.
+GOING = [(0, 3, 0), (1, 2, 0), (2, 1, None)]
+
+
+@pytest.mark.parametrize(("next_", "messages", "in_ms"), [*GOING, (3, None, None)])
+async def test_who_is_about_to_fall_out_is_told(
+    behind: Server, next_: int, messages: int | None, in_ms: int | None
+) -> None:
+    """Over HTTP by what a pull leaves behind, in heads by what was given or is said to be."""
+    expected = None if messages is None else {"messages": messages, "in_ms": in_ms}
+    cursor = f"{epoch(behind, 'ten:a')}.{next_}"
+    if next_:
+        for _ in range(2):  # the second is a finished answer
+            answer = await behind.pull("ten:a", behind.token(), after=0, limit=next_)
+            assert (answer.json["next"], answer.json.get("expiring")) == (cursor, expected)
+        body = {"cursors": {"ten:a": "0"}, "limit": next_}
+        answer = await behind.ask("POST", "/v1/pull", token=behind.token(), body=body)
+        assert answer.json["channels"]["ten:a"].get("expiring") == expected
+        await pull(behind, "ten:a", next_)
+        await written(behind.hub.log)
+    target = "/v1/ws?channels=ten:a&device=phone"
+    async with behind.socket(target, token=behind.token()) as socket:
+        head = (await socket.expect("hello"))["heads"]["ten:a"]
+        assert head.get("expiring") == (expected if next_ else None)
+        await socket.send({"type": "subscribe", "channels": {"ten:a": cursor}})
+        head = (await socket.expect("subscribed"))["heads"]["ten:a"]
+        assert head.get("expiring") == expected
+
+
+async def test_answers_that_find_no_room_tell_it_as_well(behind: Server) -> None:
+    """The first is shortened, the second comes without messages."""
+    big = "x" * 900
+    for _ in range(12):
+        await behind.publish("ten:big", big)
+    cursors = {"few:a": "0", "ten:big": "0", "ten:a": "0"}
+    body = {"cursors": cursors, "limit": 100}
+    answer = await behind.ask("POST", "/v1/pull", token=behind.token(), body=body)
+    channels = answer.json["channels"]
+    assert "expiring" not in channels["few:a"]
+    assert len(channels["ten:big"]["messages"]) == 1
+    assert channels["ten:big"]["expiring"] == {"messages": 2, "in_ms": 0}
+    assert (channels["ten:a"]["messages"], channels["ten:a"]["more"]) == ([], True)
+    assert channels["ten:a"]["expiring"] == {"messages": 3, "in_ms": 0}
+
+
+async def test_an_ephemeral_channel_has_nothing_to_miss(behind: Server) -> None:
+    await fill(behind, "typing:a", 12)
+    answer = await behind.pull("typing:a", after=0, limit=1)
+    assert (answer.json["more"], "expiring" in answer.json) == (True, False)
+
+
+async def test_history_tells_nothing(behind: Server) -> None:
+    answer = await behind.pull("ten:a", before=4, limit=1)
+    assert (answer.json["more"], "expiring" in answer.json) == (True, False)
+
+
+async def test_by_age_it_says_when(tmp_path: Path) -> None:
+    """A window of an hour of which the last nine tenths are told: all but what is minutes old."""
+    async with running_server(
+        tmp_path, retention_age=3600.0, expiring_percent=90, retention_interval=3600.0
+    ) as server:
+        await fill(server, "news", 3)
+        head = server.hub.log.heads["news"]
+        assert "expiring" not in (await server.pull("news", after=0, limit=1)).json
+        # Stored half an hour ago.
+        head.first_at -= 1_800_000
+        head.at -= 1_800_000
+        told = (await server.pull("news", after=0, limit=2)).json["expiring"]
+        assert told["messages"] == 1
+        assert 1_700_000 < told["in_ms"] <= 1_800_000

@@ -16,3 +16,11 @@ def logged() -> Iterator[list[Any]]:
     """Errors are provoked by the dozen; drawing their tracebacks takes longer than the tests."""
     with structlog.testing.capture_logs() as captured:
         yield captured
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """All clocks of the log, set by the test: see tests.log.clocks."""
+    from tests.log.clocks import Clock
+
+    return Clock(monkeypatch)

@@ -78,8 +78,9 @@ def check_heads(log: Log) -> None:
 
 
 def _state(head: Head) -> dict[str, object]:
-    """All but what is counted since the start."""
-    return {name: getattr(head, name) for name in Head.__slots__ if name != "redactions"}
+    """All but what is counted, or looked up, since the start."""
+    counted = {"added", "ladders", "redactions"}
+    return {name: getattr(head, name) for name in Head.__slots__ if name not in counted}
 
 
 def check(directory: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from pushd.core.positions import Cursor
 from pushd.log import Log, expire, slowest
 from pushd.log.requests import MESSAGE_OVERHEAD
 from pushd.log.slowest import Scan
+from tests.log.clocks import Clock
 from tests.log.invariants import check
 from tests.log.support import (
     OPTIONS,
@@ -36,27 +36,6 @@ from tests.log.support import (
 MINUTE = 60.0
 # Between 31 and 32 minutes after it was heard of, a device may count or not.
 ACTIVE = replace(OPTIONS, write_behind_s=3600.0, active_s=30.5 * MINUTE)
-
-
-class Clock:
-    """All clocks of the log at once."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.now_s = 1_000_000.0
-        patch.setattr("time.time", lambda: self.now_s)
-        patch.setattr("time.time_ns", lambda: int(self.now_s * 1e9))
-        patch.setattr("pushd.log.idclock.time", self)
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def time_ns(self) -> int:
-        return time.time_ns()
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 async def go_round(log: Log, keep: Retention, now_s: float | None) -> None:

@@ -201,9 +201,9 @@ async def test_what_needs_nothing_asks_nothing_of_the_writer() -> None:
 
     def rules(channel: str) -> Retention:
         looked.append(channel)
-        return Retention(10.0, 5, 500)
+        return Retention(10.0, 5, 500, last=0.0)
 
-    service = RetentionService(live, 60.0, rules, asked.append, asked.append)
+    service = RetentionService(live, 60.0, rules, asked.append, asked.append, asked.append)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention, "REST_S", 0.0)
         await service._go_round(15.0)
@@ -259,7 +259,7 @@ async def test_a_writer_that_refuses_is_asked_again() -> None:
             enough.set()
 
     rules = Retention(None, 1, None)
-    service = RetentionService(live, 0.001, lambda _: rules, refuse, lambda _: None)
+    service = RetentionService(live, 0.001, lambda _: rules, refuse, refuse, lambda _: None)
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.run)
@@ -284,7 +284,8 @@ async def test_upkeep_is_told_whether_the_wall_clock_counts(
             enough.set()
 
     service = RetentionService(
-        retention.Live(), 0.001, lambda _: UNBOUNDED, lambda request: request.done(None), signal
+        *(retention.Live(), 0.001, lambda _: UNBOUNDED),
+        *(lambda request: request.done(None), lambda job: None, signal),
     )
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
