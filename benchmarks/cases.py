@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import alone, measures, people, servers, watching
+from benchmarks import alone, measures, people, servers, vanishing, watching
 from benchmarks.measures import Measure
 
 
@@ -95,13 +95,13 @@ CASES = [
     Case(
         "beat",
         "pings of 500 WebSockets",
-        [Side("pushd", watching.beats)],
+        [Side("pushd", vanishing.beats)],
         [Target("CPU µs/ping", 150, at_most=True)],
     ),
     Case(
         "vanish",
         "{vanishing} WebSockets vanish at once",
-        [Side("pushd", watching.vanish)],
+        [Side("pushd", vanishing.vanish)],
         [Target("longest answer meanwhile, ms", 500, at_most=True)],
     ),
     Case(

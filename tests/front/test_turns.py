@@ -16,7 +16,7 @@ import trio
 from pushd.core.frames import Message
 from pushd.core.permissions import Identity
 from pushd.front.heavy import HEAVY
-from pushd.front.publishes import SLICE, SLICE_BYTES
+from pushd.front.lines import SLICE, SLICE_BYTES
 from tests.support.app import KEY, Server, until
 from tests.support.http import Answer, request
 from tests.support.sessions import session
