@@ -82,7 +82,7 @@ async def test_why_a_websocket_ended(
 
 
 async def test_a_client_that_is_silent(tmp_path: Path) -> None:
-    async with running_server(tmp_path, heartbeat_interval=0.05, heartbeat_timeout=0.1) as server:
+    async with running_server(tmp_path, heartbeat_interval=0.5, heartbeat_timeout=1.0) as server:
         ear = Ear(server)
         async with server.socket(token=server.token()) as socket:
             await socket.expect("hello")
