@@ -75,6 +75,11 @@ class Namespaces:
         """``channel``: a checked name. Its namespace is what stands before the first ``:``."""
         return self._rules.get(channel.partition(":")[0], self._default)
 
+    def name_of(self, channel: str) -> str:
+        """The namespace whose rules are the channel's; empty: those that hold for the rest."""
+        name = channel.partition(":")[0]
+        return name if name in self._rules else ""
+
     def retention(self, channel: str) -> Retention:
         """How much of the channel is kept."""
         if channel.startswith(SESSION_PREFIX):

@@ -7,6 +7,23 @@ from pushd.log.expire import Bounds, Due
 from pushd.log.requests import Head
 
 
+def is_near(head: Head, keep: Retention, now_ms: int, spare_ms: int) -> bool:
+    """Its window has messages of its last part, or will have some soon. Of very many channels
+    nothing more than this is asked.
+
+    ``spare_ms``: so much sooner it counts, at least.
+    """
+    age_s, messages, bytes_, _, last = keep
+    first = head.first
+    part = 1 - 1.5 * last
+    return first <= head.seq and (
+        (age_s is not None and head.first_at < now_ms - age_s * part * 1000)
+        or (messages is not None and head.seq - first >= messages * part - 1)
+        or (bytes_ is not None and head.bytes > bytes_ * part)
+        or (age_s is not None and head.first_at < now_ms - age_s * (1 - last) * 1000 + spare_ms)
+    )
+
+
 def due_of(head: Head, keep: Retention, now: float | None) -> Due | None:
     """``now``: Unix seconds; None: nothing is too old."""
     first, seq = head.first, head.seq

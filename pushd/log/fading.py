@@ -152,7 +152,7 @@ class Fader:
     def __init__(self, live: Live, read: Callable[[Job], None], interval_s: float) -> None:
         self._live = live
         self._read = read
-        self._spare_ms = int(interval_s * 2000)
+        self.spare_ms = int(interval_s * 2000)
         # Where the disk is damaged, by log id.
         self._broken: set[int] = set()
 
@@ -186,7 +186,7 @@ class Fader:
         if keep.age_s is None:
             return None
         part = int(keep.age_s * 1000 * keep.last)
-        spare = max(part // 2, self._spare_ms)
+        spare = max(part // 2, self.spare_ms)
         threshold = now_ms - int(keep.age_s * 1000) + part
         ladder = head.ladders.ages
         seq, top = ladder[-1] if ladder else (0, head.first_at)

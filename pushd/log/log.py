@@ -33,6 +33,7 @@ from pushd.log.scans import Scans
 from pushd.log.startup import Opened, explained, open_log
 from pushd.log.statistics import LogStatistics
 from pushd.log.store import DATABASE
+from pushd.log.watch import Watch
 
 _logger = structlog.get_logger("pushd.log")
 
@@ -64,6 +65,7 @@ class Log(Reading, Administration):
         self._put: Callable[[Work | Signal], None] = _drop
         self._lines = Lines(self._put)
         self._scans = Scans(lambda job: self._read(job))
+        self._watch = Watch(self._live, lambda *asked: self.find_slowest(*asked, within=True))
 
     # -- appending
 
@@ -184,11 +186,8 @@ class Log(Reading, Administration):
             lambda job: self._read(job),
             lambda signal: self._put(signal),
             self._believed,
+            self._watch,
         )
-
-    def held(self, head: Head) -> int:
-        """How many messages of the channel are beyond its bounds, kept for slow devices only."""
-        return 0 if self._retention is None else self._retention.held.messages(head)
 
     def statistics(self) -> LogStatistics:
         """Raises NotReady before ``run`` has opened the log."""

@@ -16,8 +16,10 @@ from pushd.log.live import Live
 from pushd.log.marks import SEEN, Found, MarkBuffer, newest
 from pushd.log.reader import Done, Job, LoadMarks, Reader, ReadMessages
 from pushd.log.requests import Head, LogOptions, Marks, MissingMessages
+from pushd.log.retention import RetentionService
 from pushd.log.scans import Scans
 from pushd.log.slowest import Slowest
+from pushd.log.watch import Watch
 
 _logger = structlog.get_logger("pushd.log")
 
@@ -42,6 +44,8 @@ class Reading:
     _marks: MarkBuffer
     _refusal: PushdError | None
     _scans: Scans
+    _watch: Watch
+    _retention: RetentionService | None
     _waiting_reads = 0
 
     @property
@@ -125,13 +129,32 @@ class Reading:
 
         self._read(LoadMarks(user, device, ids, merge))
 
-    def find_slowest(self, head: Head, done: Callable[[Slowest | PushdError | None], None]) -> None:
+    def find_slowest(
+        self,
+        head: Head,
+        done: Callable[[Slowest | PushdError | None], None],
+        *,
+        within: bool = False,
+    ) -> None:
         """The active device that is farthest behind in the channel, by the marks that are on disk.
 
+        ``within``: of those that have not fallen out of the window.
         None: no active device has a mark of this life. Where looking takes long, it may be of some
         seconds ago. Raises NotReady.
         """
-        self._scans.ask(head, self._started_engine.writer.holds.activity, done)
+        self._scans.ask(head, self._started_engine.writer.holds.activity, within, done)
+
+    def held(self, head: Head) -> int:
+        """How many messages of the channel are beyond its bounds, kept for slow devices only."""
+        return 0 if self._retention is None else self._retention.held.messages(head)
+
+    def held_channels(self) -> list[Head]:
+        """Those whose window is held for slow devices."""
+        return [] if self._retention is None else list(self._retention.held.channels())
+
+    def falling_out(self) -> list[Head]:
+        """Channels in which an active device lacks messages of the last part of the window."""
+        return list(self._watch.channels())
 
     def _read(self, job: Job) -> None:
         refusal = self._refusal

@@ -60,13 +60,23 @@ class Append:
         self.size = size
 
 
+class Watched(NamedTuple):
+    """Of one channel: up to where the slowest has got it, when that was looked up (Trio's clock),
+    and when it is compared again."""
+
+    seq: int
+    looked_at: float
+    again_at: float
+
+
 class Head:
     """The committed state of one life of a channel. Changed on the loop only; there is one each.
 
     ``at`` and ``first_at``: ms since 1970, of the newest and the oldest message (if there is one).
     ``bytes`` are on disk, those included that wait to be swept. ``redactions``: since the start.
     ``channel_id`` belongs to the name, ``log_id`` to this life. ``added``: bytes since the start;
-    ``ladders``: what is known of the oldest messages, see core.fading.
+    ``ladders``: what is known of the oldest messages, see core.fading. ``watched``: and of the
+    slowest device.
     """
 
     __slots__ = (
@@ -82,6 +92,7 @@ class Head:
         "log_id",
         "redactions",
         "seq",
+        "watched",
     )
 
     def __init__(
@@ -108,6 +119,7 @@ class Head:
         self.redactions = 0
         self.added = 0
         self.ladders = NO_LADDERS
+        self.watched: Watched | None = None
 
     def __repr__(self) -> str:
         return f"<Head {self.channel} {self.epoch}.{self.seq} first {self.first}>"

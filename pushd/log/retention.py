@@ -21,12 +21,14 @@ from pushd.log.believed import Believed
 from pushd.log.changes import NoteClock, Request
 from pushd.log.clockguard import ClockGuard, steady_clock
 from pushd.log.crossing import Signal
-from pushd.log.due import due_of
+from pushd.log.due import due_of, is_near
 from pushd.log.expire import Due, Expire, Expired
 from pushd.log.fading import Fader
 from pushd.log.held import Held
 from pushd.log.live import Live
 from pushd.log.reader import Job
+from pushd.log.requests import Head
+from pushd.log.watch import Watch
 
 _logger = structlog.get_logger("pushd.log")
 
@@ -57,6 +59,7 @@ class RetentionService:
         read: Callable[[Job], None],
         signal: Callable[[Signal], None],
         believed: Believed | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.age_waits = False
         self._believed = believed
@@ -66,6 +69,7 @@ class RetentionService:
         )
         self.held = Held(live, interval_s)
         self._fader = Fader(live, read, interval_s)
+        self._watch = watch
         self._live = live
         self._interval_s = interval_s
         self._rules = rules
@@ -112,6 +116,8 @@ class RetentionService:
         while left > 0:
             dues: list[Due] = []
             looks: list[Job] = []
+            watched: list[Head] = []
+            at = trio.current_time()
             now_ms = int((time.time() if now is None else now) * 1000)
             for _ in range(min(left, SLICE)):
                 left -= 1
@@ -120,7 +126,12 @@ class RetentionService:
                     continue
                 ring.append(head)
                 keep = self._rules(head.channel)
+                near = is_near(head, keep, now_ms, self._fader.spare_ms)
+                if not near and head.watched is None:
+                    continue
                 looks += self._fader.jobs(head, keep, now_ms)
+                if self._watch is not None and self._watch.wants(head, keep, now_ms, at):
+                    watched.append(head)
                 due = due_of(head, keep, now)
                 if due is not None and not self.held.may_wait(head, due):
                     dues.append(due)
@@ -131,6 +142,8 @@ class RetentionService:
                 self.held.note(dues, expired)
                 del dues[: expired.came_to]
             await self._fader.look(looks)
+            if self._watch is not None:
+                await self._watch.look(watched)
             if left:
                 await trio.sleep(REST_S)
 

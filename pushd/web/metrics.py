@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from pushd.hub import Hub
+from pushd.log import Head
 from pushd.metrics import Gauge, PushdCollector, Timing, Total
 
 
@@ -85,6 +87,18 @@ def _of_the_log(hub: Hub) -> tuple[Gauge, ...]:
         Gauge("pushd_groups", "Groups in the log.", lambda: len(log.groups)),
         Gauge("pushd_memberships", "Members of all groups.", lambda: log.groups.memberships),
         Gauge("pushd_revocations", "Revocations in the log.", lambda: len(log.revocations)),
+        Gauge(
+            "pushd_channels_falling_out",
+            "Channels with an active device that lacks messages of the last part of the window.",
+            lambda: _by_namespace(hub, log.falling_out()),
+            "namespace",
+        ),
+        Gauge(
+            "pushd_channels_held",
+            "Channels that keep more than usual, for slow devices (hold_age).",
+            lambda: _by_namespace(hub, log.held_channels()),
+            "namespace",
+        ),
         gauge("pushd_backlog_bytes", "Messages that wait for the disk.", "backlog_bytes"),
         gauge("pushd_waiting_reads", "Reads that wait for the disk.", "waiting_reads"),
         gauge("pushd_unwritten_marks", "Delivered and read marks not on disk yet.", "dirty_marks"),
@@ -117,6 +131,12 @@ def _of_the_log(hub: Hub) -> tuple[Gauge, ...]:
             "age_waits",
         ),
     )
+
+
+def _by_namespace(hub: Hub, heads: list[Head]) -> dict[str, float]:
+    """Of those that have rules; the others together, without a name."""
+    counts = Counter(hub.namespaces.name_of(head.channel) for head in heads)
+    return {"": 0.0, **counts}
 
 
 def _of_keys(hub: Hub) -> tuple[Gauge, ...]:

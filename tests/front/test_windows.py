@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import trio
+from prometheus_client.parser import text_string_to_metric_families
 
+from pushd.log import watch
 from pushd.settings.namespaces import Namespace
 from tests.log.support import written
 from tests.support.app import KEY, Server, running_server
@@ -185,3 +187,51 @@ async def test_by_age_it_says_when(tmp_path: Path) -> None:
         told = (await server.pull("news", after=0, limit=2)).json["expiring"]
         assert told["messages"] == 1
         assert 1_700_000 < told["in_ms"] <= 1_800_000
+
+
+async def gauge(server: Server, name: str) -> dict[str, float]:
+    """By namespace, as /metrics has it."""
+    text = (await server.ask("GET", "/metrics")).body.decode()
+    return {
+        sample.labels["namespace"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+async def test_whoever_watches_all_sees_channels_that_devices_fall_out_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LATE_S", 0.0)
+    monkeypatch.setattr(watch, "ALL_S", 0.0)
+    async with running(tmp_path) as server:
+
+        async def becomes(name: str, expected: dict[str, float]) -> None:
+            with patience():
+                while await gauge(server, name) != expected:
+                    await trio.sleep(0.01)
+
+        await becomes("pushd_channels_falling_out", {"": 0})
+        # A channel of ten that is half full, two that are full.
+        for channel, count in [("ten:half", 5), ("ten:a", 10), ("ten:b", 10)]:
+            await fill(server, channel, count)
+            await pull(server, channel, 1)
+        await written(server.hub.log)
+        await fill(server, "ten:a", 1)
+        await becomes("pushd_channels_falling_out", {"": 0, "ten": 1})
+        assert [head.channel for head in server.hub.log.falling_out()] == ["ten:a"]
+        await fill(server, "ten:b", 1)
+        await becomes("pushd_channels_falling_out", {"": 0, "ten": 2})
+        # One gets on, the other falls out: then it is too late to be told of.
+        await pull(server, "ten:a", 11)
+        await fill(server, "ten:b", 1)
+        await becomes("pushd_channels_falling_out", {"": 0})
+        assert await gauge(server, "pushd_channels_held") == {"": 0}
+        await fill(server, "held:a", 4)
+        await pull(server, "held:a", 2)
+        await written(server.hub.log)
+        await fill(server, "held:a", 4)
+        await becomes("pushd_channels_held", {"": 0, "held": 1})
+        await pull(server, "held:a", 8)
+        await becomes("pushd_channels_held", {"": 0})

@@ -79,7 +79,7 @@ def check_heads(log: Log) -> None:
 
 def _state(head: Head) -> dict[str, object]:
     """All but what is counted, or looked up, since the start."""
-    counted = {"added", "ladders", "redactions"}
+    counted = {"added", "ladders", "redactions", "watched"}
     return {name: getattr(head, name) for name in Head.__slots__ if name not in counted}
 
 
