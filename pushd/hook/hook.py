@@ -230,7 +230,7 @@ class ConnectHook:
 
     async def _put(self, line: _Line, question: Question, body: bytes, who: str | None) -> None:
         """Settles the question, whatever happens."""
-        answer: Identity | PushdError = _not_ready("The application is busy with others.")
+        answer: Identity | PushdError = _not_ready("The application could not be asked.")
         try:
             with trio.move_on_after(line.rules.timeout_s) as turn:
                 await line.room.acquire()
@@ -283,7 +283,7 @@ class ConnectHook:
             try:
                 return identity_of(answer.body, asked_at, vouches)
             except TokenExpired as error:
-                return error
+                return error.again()  # it will be kept
             except BadRequest as error:
                 problem = error.detail
         self._counters.auth_unusable += 1

@@ -52,10 +52,13 @@ log = structlog.get_logger("pushd.ws")
 class Offer:
     """What a client brought with its upgrade. The token is taken out of everything else.
 
-    ``shown``: of the headers those that the application is to see with the token.
+    ``shown``: of the headers those that the application is to see with the token. ``refusal``: what
+    a client is told that brings no token after all.
     """
 
-    __slots__ = ("channels", "credential", "device", "in_address", "shown", "subprotocol")
+    __slots__ = (
+        *("channels", "credential", "device", "in_address", "refusal", "shown", "subprotocol"),
+    )
 
     def __init__(self, request: Request, authenticator: Authenticator) -> None:
         query = parse_query(request.query)
@@ -74,20 +77,24 @@ class Offer:
             self.credential = bearer(header)
         self.in_address = self.credential is not None and self.credential == query.get("token")
         self.shown = authenticator.shown(request.headers)
+        self.refusal: PushdError = Unauthorized("No token came in time.")
 
     async def identify(self, hub: Hub, address: str) -> Identity | PushdError | None:
         """None: nobody yet, the first frame must bring a token. Errors are told after the upgrade,
         because a browser shows no status of a refused one.
 
-        What comes without a token may be known by its cookies. If not, it may just be that the
-        page has some: then the first frame is waited for.
+        What comes without a token may be known by its cookies. If not, or if nobody can tell now,
+        the page may just happen to have some: then the first frame is waited for as well.
         """
         if self.credential is None and not self.shown:
             return None
         identity = await admit(hub, self.credential, self.shown, address)
         if isinstance(identity, PushdError):
-            unknown = self.credential is None and identity.status == 401
-            return None if unknown else identity
+            if self.credential is not None:
+                return identity
+            if identity.status != 401:
+                self.refusal = identity
+            return None
         if self.in_address and identity.is_service:
             # Addresses end up in the logs of proxies; a token expires, a key does not.
             return Unauthorized("A key may not stand in an address, only in Authorization.")
@@ -233,7 +240,7 @@ async def _greeting(
     except PushdError as error:
         return error
     try:
-        token = await _first_frame(hub, websocket)
+        token = await _first_frame(hub, websocket, offer)
     except PushdError as error:
         return error
     finally:
@@ -241,10 +248,10 @@ async def _greeting(
     return await admit(hub, token, offer.shown, connection.address)
 
 
-async def _first_frame(hub: Hub, websocket: WebSocketConnection) -> str:
+async def _first_frame(hub: Hub, websocket: WebSocketConnection, offer: Offer) -> str:
     """``{"type":"auth","token":…}`` must be the first frame, and come in time: the token.
 
-    Raises Unauthorized.
+    Raises Unauthorized, or what else there is to say to a client that brings none.
     """
     with trio.move_on_after(hub.settings.auth_timeout):
         text = await websocket.get_message()
@@ -255,7 +262,7 @@ async def _first_frame(hub: Hub, websocket: WebSocketConnection) -> str:
         if not isinstance(frame, Auth):
             raise Unauthorized("The first frame must be 'auth' with a token.")
         return frame.token
-    raise Unauthorized("No token came in time.")
+    raise offer.refusal
 
 
 async def refuse(

@@ -127,15 +127,24 @@ async def test_a_first_frame_and_a_refresh_bring_the_cookies_of_the_handshake(
 
 
 async def test_an_application_that_is_down_says_nothing_of_cookies(
-    node: Server, known: Logins
+    tmp_path: Path, known: Logins
 ) -> None:
+    """Who brings a good token after all is let in; who does not is told to come again."""
     assert known.app is not None
     await known.app.stop()
-    async with node.socket(header=f"Cookie: {COOKIE}\r\n") as socket:
+    header = f"Cookie: {COOKIE}\r\n"
+    async with (
+        serving(tmp_path, known, auth_timeout=0.1) as server,
+        server.socket(header=header) as socket,
+    ):
         bye = await socket.expect("bye")
-        assert (bye["code"], bye["reconnect"]) == (1013, True)
+        assert (bye["code"], bye["reason"], bye["reconnect"]) == (1013, "not_ready", True)
+        assert bye["retry_after_ms"] >= 1000
         with pytest.raises(Closed):
             await socket.message()
+    async with serving(tmp_path, known) as server, server.socket(header=header) as socket:
+        await socket.send({"type": "auth", "token": server.token()})
+        await socket.expect("hello")
 
 
 async def test_headers_that_are_not_named_say_nothing(tmp_path: Path, known: Logins) -> None:
