@@ -69,7 +69,8 @@ STEPS = st.lists(
     min_size=3,
     max_size=25,
 )
-SIX, ROUND, SLOW = ("publish", [10] * 6), ("round",), ("pull", "phone", 1)
+SIX, ROUND = ("publish", [10] * 6), ("round",)
+SLOW, ALL = ("pull", "phone", 1), ("pull", "phone", 6)
 LAST_TWO = Retention(None, 2, None, Hold(90 * MINUTE, None, None))
 KEEPS = st.builds(
     Retention,
@@ -82,6 +83,7 @@ KEEPS = st.builds(
         st.none() | st.integers(10, 20),
         st.none() | st.integers(1000, 3000),
     ),
+    last=st.sampled_from([0.0, 0.1, 0.9]),
 )
 
 
@@ -91,7 +93,7 @@ KEEPS = st.builds(
 @given(STEPS, KEEPS, st.sampled_from([0, 2000]))
 @example([SIX, SLOW, SIX, ROUND, ("pull", "phone", 9)], LAST_TWO, 2000)
 # One that begins behind what is known.
-@example([SIX, ("pull", "phone", 6), SIX, ROUND, ("begin", "laptop", 0), SIX], LAST_TWO, 2000)
+@example([SIX, ALL, SIX, ALL, ROUND, ("begin", "laptop", 0), SIX], LAST_TWO, 2000)
 # It has fallen out, before it was looked for or after.
 @example([SIX, SLOW, ("trim", 3), ("trim", 2), SIX], LAST_TWO, 2000)
 @example([SIX, SLOW, SIX, ROUND, ("trim", 3), SIX], LAST_TWO, 2000)
@@ -231,7 +233,8 @@ async def test_nothing_is_held_where_no_rule_says_so(tmp_path: Path, clock: Cloc
         assert log.heads["c"].first == 8
 
 
-HOLDS = Retention(None, 2, None, Hold(3600.0, None, None))
+# Nobody else looks at devices.
+HOLDS = Retention(None, 2, None, Hold(3600.0, None, None), last=0.0)
 
 
 async def test_a_device_of_many_is_found_in_pieces(
