@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support, which is not installed
 
+from pushd.handlers import registered
 from tests.support.app import Server, running_server
+
+# No timed assertion in a test: machines are shared.
+settings.register_profile("pushd", deadline=None)
+settings.load_profile("pushd")
 
 
 @pytest.fixture
@@ -20,6 +26,20 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """One node with settings as they come, on a free port."""
     async with running_server(tmp_path) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    """What a test's module registers is that test's: names are given once in a process."""
+    known, modules = dict(registered), set(sys.modules)
+    yield
+    if registered == known:
+        return
+    mine = {each.function.__module__ for each in registered.values()} - modules
+    registered.clear()
+    registered.update(known)
+    for module in mine:
+        sys.modules.pop(module, None)
 
 
 @pytest.fixture

@@ -144,7 +144,9 @@ def test_a_shortened_answer_is_the_one_that_was_cut(
     kept = cut(messages, most)
     assert 1 <= len(kept) <= len(messages)
     whole = answer_body("news", at, after, messages)
-    assert shorten(whole, most) == answer_body("news", at, after, kept)
+    assert shorten(whole, most, lambda _channel, _after: None) == answer_body(
+        "news", at, after, kept
+    )
 
 
 @pytest.mark.parametrize("text", ["1", "7", "1000", "0001"])

@@ -136,6 +136,7 @@ async def upkept(log: Log) -> None:
 async def written(log: Log) -> None:
     """Until no mark waits to be written."""
     log._put(Signal.FLUSH)
+    await idle(log)  # none may be waiting because the writer has them in its hands
     while log.statistics().dirty_marks:
         await idle(log)
 
