@@ -21,6 +21,7 @@ from click.testing import CliRunner
 
 import pushd.testing
 from pushd.cli import main
+from pushd.handlers import registered
 from tests.support.websocket import WebSocket
 
 HANDLERS = """
@@ -89,6 +90,7 @@ class Shell:
 
 @pytest.fixture
 async def type_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shell]:
+    registered.clear()  # of others; the fixture own_handlers brings them back
     (tmp_path / "handlers_of_the_commands.py").write_text(HANDLERS, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     async with pushd.testing.server(

@@ -20,6 +20,7 @@ from pushd.errors import (
     NotFound,
     Unauthorized,
 )
+from pushd.handlers import registered
 from tests.client.stores import Store, client_of, problem
 
 HANDLERS = """
@@ -48,6 +49,7 @@ async def fail(call: Call, data):
 async def node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[pushd.testing.Node]:
+    registered.clear()  # of others; the fixture own_handlers brings them back
     (tmp_path / "handlers_of_this_test.py").write_text(HANDLERS, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     rooms = {"room": {"presence": True}}

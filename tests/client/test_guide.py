@@ -15,6 +15,7 @@ import trio
 
 import pushd.client
 import pushd.testing
+from pushd.handlers import registered
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-client.md"
 BLOCKS = re.findall(r"(?ms)^```python\n(.*?)^```$", PAGE.read_text("utf-8"))
@@ -36,6 +37,7 @@ class _Enough(Exception):
 @pytest.fixture
 async def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Any]]:
     """What the examples take for granted."""
+    registered.clear()  # of others; the fixture own_handlers brings them back
     (tmp_path / "handlers_of_the_guide.py").write_text(HANDLERS, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     handled: list[tuple[str, Any]] = []
