@@ -19,7 +19,7 @@ import jwt
 from benchmarks.generator import BenchmarkError
 
 IN_FLIGHT = 128  # handshakes under way
-PORTS = 20_000  # connections from one source address
+PORTS = 5_000  # connections from one source address
 CLOSE, PING, PONG = 0x88, 0x89, 0x8A
 READ = 16384
 
