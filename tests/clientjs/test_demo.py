@@ -49,6 +49,7 @@ async def test_a_second_tab_of_the_same_person(tmp_path: Path) -> None:
 async def test_without_websockets(tmp_path: Path, way: str) -> None:
     async with world(tmp_path) as at:
         alice, bob = await at.window("chat", "alice"), await at.window("chat", "bob")
+        await alice.page.call("Page.bringToFront")  # a page that nobody sees holds no polls
         await alice.presses(way)
         await alice.is_live({"events": "sse", "polls": "poll"}[way])
         said = []
