@@ -61,7 +61,12 @@ export class Inbox extends Emitter {
   load() {
     if (!this.#loading) {
       this.#loading = true
-      this.#loaded = this.#load().finally(() => (this.#loading = false))
+      this.#loaded = this.#load()
+        .catch((error) => {
+          this.#stale = true // else the next load would take what is missing for known
+          throw error
+        })
+        .finally(() => (this.#loading = false))
     }
     return this.#loaded
   }

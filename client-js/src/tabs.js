@@ -33,7 +33,6 @@ export class SharedHints {
   #bus
   /** @type {import('./hints.js').Hints | undefined} of the leader, or of one who helps itself */
   #hints
-  #leading = false
   #heardAt
   /** @type {Map<string, {places: Record<string, string>, at: number}>} what the other tabs follow */
   #others = new Map()
@@ -57,17 +56,13 @@ export class SharedHints {
     this.#id = env.random().toString(36).slice(2)
   }
 
-  get leading() {
-    return this.#leading
-  }
-
   /** @param {AbortSignal} closed */
   async run(closed) {
     this.#bus = new this.shared.BroadcastChannel(this.name)
     this.#bus.onmessage = ({ data }) => this.#hear(data)
     this.#want()
     const led = this.shared.locks
-      .request(this.name, { signal: closed }, () => this.#lead(closed))
+      .request(this.name, { signal: closed }, () => this.#own(closed))
       .catch(() => {})
     await Promise.all([led, this.#follow(closed)])
     this.#bus.close()
@@ -93,13 +88,6 @@ export class SharedHints {
   dropped(name) {
     if (!this.#hints) this.#want()
     else if (!(name in this.#allPlaces())) this.#hints.dropped(name)
-  }
-
-  /** @param {AbortSignal} closed */
-  async #lead(closed) {
-    this.#leading = true
-    await this.#own(closed)
-    this.#leading = false
   }
 
   /** Have a connection of one's own. @param {AbortSignal} closed */
