@@ -31,7 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"enforcer", "handlers", "calls", "telling", "application"})
     | frozenset({"poller", "pollers", "presence", "rooms", "announcer"}),
     frozenset({"hub"}),
-    frozenset({"live", "front", "ws", "sse", "web", "reaper"}),
+    frozenset({"live", "front", "ws", "sse", "web", "reaper", "cluster"}),
     frozenset({"build", "shutdown", "reload", "server", "demo"}),
     frozenset({"cli", "testing"}),
 )
@@ -55,7 +55,7 @@ ONLY_KNOWN_BY: dict[str, frozenset[str]] = {
     "quart_trio": frozenset({"web"}),
     "hypercorn": frozenset({"web"}),
     "redis": frozenset({"cluster"}),
-    "httptools": frozenset({"front"}),
+    "httptools": frozenset({"front", "cluster"}),
     "httpx": frozenset({"client"}),
     "jwt": frozenset({"keysets"}),
     "cryptography": frozenset({"keysets"}),

@@ -1,0 +1,273 @@
+"""What nodes say to each other: bodies of ``/v1/cluster/…`` and texts in Redis, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+PATH = "/v1/cluster/"
+
+
+class HeadState(msgspec.Struct, array_like=True, gc=False):
+    """One life of a channel as the owner knows it; see ``log.Head``. ``at``, ``first_at``: ms."""
+
+    channel: str
+    epoch: str
+    first: int
+    seq: int
+    at: int
+    first_at: int = 0
+    redactions: int = 0
+    bytes: int = 0
+    added: int = 0
+
+
+class Ended(msgspec.Struct, array_like=True, gc=False):
+    """This life of a channel was deleted, and no other has begun yet."""
+
+    channel: str
+    epoch: str
+
+
+class Members(msgspec.Struct, array_like=True):
+    """A change of a group, or (in a snapshot) part of what it is: ``joined`` at ``epoch.seq``."""
+
+    group: str
+    joined: list[str]
+    left: list[str]
+    epoch: str
+    seq: int
+    deleted: bool = False
+
+
+class Joined(msgspec.Struct, array_like=True):
+    """Part of a group in a snapshot: users, each with the seq of life ``epoch`` where it joined."""
+
+    group: str
+    epoch: str
+    members: dict[str, int]
+
+
+class Revoked(msgspec.Struct, array_like=True):
+    """``until`` 0: no longer. Unix seconds."""
+
+    kind: str
+    value: str
+    at: float
+    until: float
+
+
+class ReadMark(msgspec.Struct, array_like=True):
+    """A user's read mark has risen. ``device``: the one that knows."""
+
+    user: str
+    channel: str
+    cursor: str
+    device: str | None = None
+
+
+class Bye(msgspec.Struct, array_like=True):
+    """End a session (``session``), or all of a user on every node (``user``)."""
+
+    session: str
+    user: str
+    code: int
+    reason: str
+    reconnect: bool | None
+    retry_after_ms: int = 0
+
+
+class FeedAsk(msgspec.Struct):
+    """``after`` None: the snapshot, from ``page`` on (None: its first)."""
+
+    generation: str
+    node: str
+    after: int | None = None
+    page: str | None = None
+
+
+class Feed(msgspec.Struct):
+    """What has changed since ``after``, or a page of the snapshot.
+
+    ``version``: to ask on from; of a snapshot, the one at its first page. ``reset``: ``after`` is
+    too old: read the snapshot. ``page``: of a snapshot, the next one; ``more``: of changes, there
+    are others already.
+    """
+
+    generation: str
+    version: int
+    reset: bool = False
+    more: bool = False
+    page: str | None = None
+    heads: list[HeadState] = []
+    ended: list[Ended] = []
+    groups: list[Joined] = []  # of a snapshot
+    members: list[Members] = []  # of changes, in their order
+    revoked: list[Revoked] = []
+    reads: list[ReadMark] = []
+    byes: list[Bye] = []
+
+
+class EntryBody(msgspec.Struct):
+    """One message for one channel, checked at the edge."""
+
+    channel: str
+    data: msgspec.Raw
+    type: str
+    id: str | None = None
+    sender: str | None = None
+
+
+class AppendBody(msgspec.Struct):
+    """Entries that are stored all or none. ``user``: whose read marks they move, if anybody's."""
+
+    publisher: str
+    entries: list[EntryBody]
+
+
+class AppendBatch(msgspec.Struct):
+    """``batch``: made once by the edge; the same again is answered from memory."""
+
+    generation: str
+    node: str
+    batch: str
+    appends: list[AppendBody]
+
+
+class StoredBody(msgspec.Struct, array_like=True, gc=False):
+    """As ``log.Stored``; ``online``: as ``Audience`` says."""
+
+    channel: str
+    epoch: str
+    seq: int
+    id: str
+    at: int
+    duplicate: bool
+    online: bool
+
+
+class Failure(msgspec.Struct):
+    """A PushdError: raised again at the edge."""
+
+    code: str
+    status: int
+    detail: str
+    cure: str = ""
+    retry_after: float | None = None
+    extra: dict[str, Any] = {}
+
+
+class AppendResult(msgspec.Struct):
+    """One of the two."""
+
+    stored: list[StoredBody] = []
+    error: Failure | None = None
+
+
+class AppendResults(msgspec.Struct):
+    generation: str
+    results: list[AppendResult]
+
+
+class MarksBody(msgspec.Struct):
+    """``delivered``: user, device, channel, cursor. ``read``: user, channel, cursor, device."""
+
+    generation: str
+    node: str
+    delivered: list[tuple[str, str, str, str]] = []
+    read: list[tuple[str, str, str, str | None]] = []
+    seen: list[str] = []
+
+
+class LoadBody(msgspec.Struct):
+    """``asked``: user, device, channels."""
+
+    generation: str
+    node: str
+    asked: list[tuple[str, str | None, list[str]]]
+
+
+class MarksFound(msgspec.Struct, array_like=True):
+    """As ``log.Marks``, in cursors' wire form."""
+
+    channel: str
+    delivered: str | None
+    read: str | None
+    since: str | None
+
+
+class LoadResults(msgspec.Struct):
+    """In the order of what was asked."""
+
+    generation: str
+    found: list[list[MarksFound]]
+
+
+class AwaitBody(msgspec.Struct):
+    """Until a device of ``user`` has one of these (cursors in wire form)."""
+
+    generation: str
+    node: str
+    user: str
+    wanted: dict[str, str]
+    ms: int
+
+
+class AwaitResult(msgspec.Struct):
+    generation: str
+    delivered: bool
+
+
+class Hint(msgspec.Struct):
+    """What the owner tells all edges through Redis: a claim, to be confirmed by asking.
+
+    ``version``: of the journal. ``control``: something beside heads has changed. ``heads``:
+    channel, epoch, seq.
+    """
+
+    generation: str
+    version: int
+    control: bool = False
+    heads: list[tuple[str, str, int]] = []
+
+
+class OwnerRecord(msgspec.Struct):
+    """Where the owner is. In Redis with a signature of the cluster's key."""
+
+    node: str
+    url: str
+    generation: str
+    at: float  # Unix seconds
+
+
+class NodeRecord(msgspec.Struct):
+    """What a node says of itself every few seconds; see ``GET /v1/nodes``."""
+
+    node: str
+    role: str  # owner or edge
+    url: str
+    version: str
+    since: float  # Unix seconds
+    sessions: int
+    connections: int
+    held: int
+    lag_ms: float
+    generation: str
+    stale_ms: int | None = None  # of an edge: since it was last confirmed
+    redis: str = ""
+
+
+class SessionRecord(msgspec.Struct):
+    """A live session of a node, as the cluster knows it. ``since``, ``last_seen``: Unix seconds."""
+
+    session: str
+    node: str
+    user: str | None
+    device: str | None
+    transport: str
+    address: str
+    since: float
+    last_seen: float
+    channels: list[str] = []
+    attributes: msgspec.Raw = msgspec.Raw(b"null")
