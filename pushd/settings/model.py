@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pushd.settings.application import Application
 from pushd.settings.basics import Access, Basics
+from pushd.settings.cluster import Cluster, cluster_contradictions
 from pushd.settings.declare import Declared, declared
 from pushd.settings.limits import Connections, Fanout, Rates, Requests, Sessions, Storage
 from pushd.settings.namespaces import impossible_holds
@@ -14,11 +15,13 @@ from pushd.settings.webhooks import Webhooks
 GROUPS: tuple[type, ...] = (
     *(Basics, Access, Application, Webhooks, Sessions, Connections, Rates, Requests, Storage),
     Fanout,
+    Cluster,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(
+    Cluster,
     Fanout,
     Storage,
     Requests,
@@ -84,6 +87,7 @@ def contradictions(settings: Settings) -> list[tuple[str, str, str]]:
     if settings.auth_headers and not settings.auth_url:
         problem = "are sent to auth_url, which is not set"
         found.append(("auth_headers", "auth_url", problem))
+    found += cluster_contradictions(settings)
     found += [
         ("namespaces", "retention_age", problem)
         for problem in impossible_holds(settings.retention, settings.namespaces)
