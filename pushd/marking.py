@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from pushd.access import Access
@@ -42,6 +44,8 @@ class Marking:
         self._notices = notices
         self._deliveries = deliveries
         self._counters = counters
+        # What the other nodes are to be told of: user, channel, cursor, and who knows it already.
+        self.on_read: Callable[[str, str, str, str | None, str | None], None] = _nobody
 
     def ack(
         self, identity: Identity, device: str | None, cursors: dict[str, str], now: float
@@ -78,12 +82,18 @@ class Marking:
             raise BadRequest("Read marks belong to users; a service has none.")
         if not cursor.seq:
             return
+        self.raise_mark(user, channel, cursor, device, None if teller is None else teller.id)
+
+    def raise_mark(
+        self, user: str, channel: str, cursor: Cursor, device: str | None, session: str | None
+    ) -> None:
+        """Record it; if it is the highest, everybody is told but ``device`` and ``session``."""
         self._record(user, channel, cursor)
 
         def recorded(marks: dict[str, Marks] | PushdError) -> None:
             if isinstance(marks, PushdError) or marks[channel].read != cursor:
                 return  # what cannot be read now, hello tells later
-            self._tell(user, channel, cursor, device, teller)
+            self._spread(user, channel, cursor, device, session)
 
         self._log.load_marks(user, None, [channel], recorded)
 
@@ -97,14 +107,26 @@ class Marking:
         user = identity.user
         if user is None:
             return
-        device = identity.device if teller is None else teller.device
+        device, session = identity.device, None
+        if teller is not None:
+            device, session = teller.device, teller.id
         for channel, epoch, seq, _, _, duplicate in stored:
             if self._marks_own(identity, channel):
-                cursor = Cursor(epoch, seq)
-                self._record(user, channel, cursor)
-                # It was the newest of all when it was committed, unless that is long ago.
-                if not duplicate:
-                    self._tell(user, channel, cursor, device, teller)
+                self._read_own(user, channel, Cursor(epoch, seq), device, session, duplicate)
+
+    def _read_own(
+        self,
+        user: str,
+        channel: str,
+        cursor: Cursor,
+        device: str | None,
+        session: str | None,
+        duplicate: bool,
+    ) -> None:
+        self._record(user, channel, cursor)
+        # It was the newest of all when it was committed, unless that is long ago.
+        if not duplicate:
+            self._spread(user, channel, cursor, device, session)
 
     def _record(self, user: str, channel: str, cursor: Cursor) -> None:
         if channel == "all":
@@ -123,17 +145,24 @@ class Marking:
             return False
         return True
 
-    def _tell(
-        self, user: str, channel: str, cursor: Cursor, device: str | None, teller: Session | None
+    def _spread(
+        self, user: str, channel: str, cursor: Cursor, device: str | None, session: str | None
     ) -> None:
-        """All of the user's sessions and polling devices, but for the one that knows."""
-        for session in self._sessions.of_user(user):
-            if session is not teller and session.greeted:
+        text = str(cursor)
+        self.tell(user, channel, text, device, session)
+        self.on_read(user, channel, text, device, session)
+
+    def tell(
+        self, user: str, channel: str, cursor: str, device: str | None, session: str | None
+    ) -> None:
+        """All sessions and polling devices that the user has here, but for those that know."""
+        for each in self._sessions.of_user(user):
+            if each.id != session and each.greeted:
                 try:
-                    session.tell("read", channel=channel, cursor=str(cursor))
+                    each.tell("read", channel=channel, cursor=cursor)
                 except Exception:  # one connection's failure is its own
-                    log.exception("a session could not be told", session=session.id)
-        self._notices.read(user, device, channel, str(cursor))
+                    log.exception("a session could not be told", session=each.id)
+        self._notices.read(user, device, channel, cursor)
 
     def _checked(self, identity: Identity, channel: str, text: str, now: float) -> Cursor:
         """A cursor that names a position of the channel as it is.
@@ -150,3 +179,7 @@ class Marking:
         except PushdError as error:
             error.extra = {"channel": channel, **error.extra}
             raise
+
+
+def _nobody(*_: object) -> None:
+    pass

@@ -59,12 +59,13 @@ class Revoked(msgspec.Struct, array_like=True):
 
 
 class ReadMark(msgspec.Struct, array_like=True):
-    """A user's read mark has risen. ``device``: the one that knows."""
+    """A user's read mark has risen. ``device``, ``session``: those that know it already."""
 
     user: str
     channel: str
     cursor: str
     device: str | None = None
+    session: str | None = None
 
 
 class Bye(msgspec.Struct, array_like=True):
@@ -171,12 +172,12 @@ class AppendResults(msgspec.Struct):
 
 
 class MarksBody(msgspec.Struct):
-    """``delivered``: user, device, channel, cursor. ``read``: user, channel, cursor, device."""
+    """``delivered``: user, device, channel, cursor."""
 
     generation: str
     node: str
     delivered: list[tuple[str, str, str, str]] = []
-    read: list[tuple[str, str, str, str | None]] = []
+    read: list[ReadMark] = []
     seen: list[str] = []
 
 

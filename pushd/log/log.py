@@ -111,8 +111,18 @@ class Log(Reading, Administration):
         """Memory only; on disk within ``write_behind_s``. A mark never falls."""
         self._record(user, device, channel, cursor)
 
-    def record_read(self, user: str, channel: str, cursor: Cursor) -> None:
-        """Memory only; on disk within ``write_behind_s``. A mark never falls."""
+    def record_read(
+        self,
+        user: str,
+        channel: str,
+        cursor: Cursor,
+        device: str | None = None,
+        session: str | None = None,
+    ) -> None:
+        """Memory only; on disk within ``write_behind_s``. A mark never falls.
+
+        ``device``, ``session``: who need not be told; for a log that is another node's.
+        """
         self._record(user, None, channel, cursor)
 
     def record_seen(self, user: str) -> None:
