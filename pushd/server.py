@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
 import trio
@@ -18,7 +19,7 @@ from pushd.build import make_hub, make_log
 from pushd.calls import webhook_weakness
 from pushd.demo import furnish
 from pushd.errors import PushdError
-from pushd.front.acceptor import Acceptor, listen, raise_file_limit
+from pushd.front.acceptor import Acceptor, listen, raise_file_limit, reserve
 from pushd.front.routes import Engines, Routes
 from pushd.hub import Hub
 from pushd.log import Log
@@ -28,6 +29,7 @@ from pushd.settings import Settings
 from pushd.shutdown import Stopper, drain
 from pushd.sse.handler import serve_events
 from pushd.web.lazy import LazyWeb
+from pushd.worker import Worker
 from pushd.ws.handshake import serve_websocket
 
 ADMIN_ROOM = 64  # connections
@@ -40,14 +42,16 @@ async def serve(
     *,
     ready: Callable[[str], None] | None = None,
     load: Callable[[], Settings] | None = None,
+    worker: Worker | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. ``ready`` is called with the address once requests are.
 
     ``load`` reads the settings again when SIGHUP comes; without it, only key sets are read again.
+    ``worker``: it is one of several on one address.
     Raises CannotStart, StorageBroken, OSError (the address cannot be had).
     """
-    listener = listen(settings.listen.host, settings.listen.port)
-    admin = None
+    listener = (listen if worker is None else reserve)(*settings.listen)
+    admin = peers = None
 
     def announce(hub: Hub) -> None:
         _settle_memory()
@@ -56,32 +60,46 @@ async def serve(
     try:
         if settings.admin_listen is not None:
             admin = listen(*settings.admin_listen)
+        if settings.cluster_listen is not None:
+            peers = listen(*settings.cluster_listen)
+        doors = Doors(listener, admin, peers, closed=worker is not None and worker.closed)
         stopper = Stopper(settings.drain)
         try:
             async with trio.open_nursery() as services:
-                await run_node(settings, services, listener, stopper, announce, load, admin)
+                if worker is not None:
+                    await services.start(worker.outlive, stopper.asked)
+                await run_node(settings, services, doors, stopper, announce, load)
                 services.cancel_scope.cancel()
         except* PushdError as errors:
             # One cause, not a group: the log's, which took everything else down with it.
             raise _first(errors) from None
     finally:
         listener.close()
-        if admin is not None:
-            admin.close()
+        for other in (admin, peers):
+            if other is not None:
+                other.close()
+
+
+class Doors(NamedTuple):
+    """What a node listens on. ``admin``: for all that is not for clients, then ``main`` serves the
+    rest only. ``peers``: for other nodes. ``closed``: ``main`` is as if there were an ``admin``."""
+
+    main: socket.socket
+    admin: socket.socket | None = None
+    peers: socket.socket | None = None
+    closed: bool = False
 
 
 async def run_node(
     settings: Settings,
     services: trio.Nursery,
-    listener: socket.socket,
+    doors: Doors,
     stopper: Stopper,
     announce: Callable[[Hub], None],
     load: Callable[[], Settings] | None = None,
-    admin: socket.socket | None = None,
 ) -> None:
-    """Serve on ``listener`` until ``stopper`` is asked: one node, of which a test may run several.
+    """Serve until ``stopper`` is asked: one node, of which a test may run several.
 
-    ``admin``: a listener of its own for all that is not for clients.
     ``announce`` is called once requests are accepted. On return ``services`` still runs what the
     node started: cancel it.
     """
@@ -97,7 +115,7 @@ async def run_node(
     await hub.announcer.clear(durable.heads)
     await _start_services(hub, stopper, load or (lambda: settings))
     async with trio.open_nursery() as connections:
-        acceptors = _open_doors(hub, connections, listener, admin)
+        acceptors = _open_doors(hub, connections, doors)
         hub.ready = True
         announce(hub)
         await stopper.asked.wait()
@@ -127,19 +145,21 @@ async def _start_services(hub: Hub, stopper: Stopper, load: Callable[[], Setting
         await furnish(hub)
 
 
-def _open_doors(
-    hub: Hub, connections: trio.Nursery, listener: socket.socket, admin: socket.socket | None
-) -> list[Acceptor]:
+def _open_doors(hub: Hub, connections: trio.Nursery, doors: Doors) -> list[Acceptor]:
     """From now on connections are accepted; ``connections`` runs them."""
     engines = Engines(serve_websocket, LazyWeb(hub).serve, serve_events)
     most = min(hub.settings.max_connections, raise_file_limit())
-    routes = Routes(hub, engines, admin=admin is None)
-    acceptors = [Acceptor(listener, hub, routes, connections, most)]
-    if admin is not None:
+    routes = Routes(hub, engines, admin=doors.admin is None and not doors.closed)
+    acceptors = [Acceptor(doors.main, hub, routes, connections, most)]
+    if doors.admin is not None:
         # Its room is its own: a crowd at the other door does not keep administrators out.
         routes = Routes(hub, engines)
-        acceptors.append(Acceptor(admin, hub, routes, connections, most + ADMIN_ROOM))
-        log.info("admin side", address=_url(admin))
+        acceptors.append(Acceptor(doors.admin, hub, routes, connections, most + ADMIN_ROOM))
+        log.info("admin side", address=_url(doors.admin))
+    if doors.peers is not None:
+        acceptors.append(
+            Acceptor(doors.peers, hub, Routes(hub, engines), connections, most + ADMIN_ROOM)
+        )
     for acceptor in acceptors:
         hub.services.start_soon(acceptor.run)
     return acceptors

@@ -24,7 +24,7 @@ from pushd.client.groups import body_exception, one_exception
 from pushd.errors import BadSetting
 from pushd.front.acceptor import listen
 from pushd.hub import Hub
-from pushd.server import run_node
+from pushd.server import Doors, run_node
 from pushd.settings import Settings
 from pushd.settings.addresses import Address
 from pushd.settings.model import by_name
@@ -137,7 +137,7 @@ async def _run(
     try:
         with trio.CancelScope(shield=True), one_exception():
             async with trio.open_nursery() as services:
-                await run_node(settings, services, listener, stopper, task_status.started)
+                await run_node(settings, services, Doors(listener), stopper, task_status.started)
                 services.cancel_scope.cancel()
     finally:
         ended.set()

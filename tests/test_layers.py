@@ -19,7 +19,7 @@ import pytest
 # A unit is a package or a module directly under pushd/.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"core", "settings", "logs", "metrics", "limits"}) | frozenset({"groups"}),
+    frozenset({"core", "settings", "logs", "metrics", "limits", "worker"}) | frozenset({"groups"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
     | frozenset({"pace"})
     | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates"})
@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"poller", "pollers", "presence", "rooms", "announcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper", "cluster"}),
-    frozenset({"build", "shutdown", "reload", "server", "demo"}),
+    frozenset({"build", "shutdown", "reload", "server", "demo", "workers"}),
     frozenset({"cli", "testing"}),
 )
 

@@ -2,7 +2,8 @@
 
 In the data directory, readable by their owner only:
 
-- ``dev-keys.json``: ``{"api_key", "jwt_secret", "webhook_secret"}``, made by the first start.
+- ``dev-keys.json``: ``{"api_key", "jwt_secret", "webhook_secret", "cluster_key"}``, made by the
+  first start.
 - ``dev-client.json``: ``{"url", "token", "key"}``, written at each start. The client commands read
   it when they are given nothing else, so that a second terminal needs no settings. ``url`` includes
   the path prefix; ``token`` is alice's, for 24 hours; ``key`` is a service's key with all scopes.
@@ -38,6 +39,7 @@ class DevKeys(msgspec.Struct, frozen=True):
     api_key: str
     jwt_secret: str
     webhook_secret: str
+    cluster_key: str
 
 
 class DevClient(msgspec.Struct, frozen=True):
@@ -50,7 +52,12 @@ class DevClient(msgspec.Struct, frozen=True):
 
 def with_dev_keys(settings: Settings) -> Settings:
     """Fill in the keys that are not set. The same ones at every start, else tokens would expire."""
-    if settings.api_key and settings.jwt_secret and settings.webhook_secret:
+    if (
+        settings.api_key
+        and settings.jwt_secret
+        and settings.webhook_secret
+        and (settings.cluster_key or settings.redis is None)
+    ):
         return settings
     keys = read_dev_keys(settings.data)
     if keys is None:
@@ -58,6 +65,7 @@ def with_dev_keys(settings: Settings) -> Settings:
             "dev_" + secrets.token_urlsafe(24),
             secrets.token_urlsafe(48),
             "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode(),
+            secrets.token_urlsafe(32),
         )
         write_private(settings.data / KEYS_FILE, keys)
     return replace(
@@ -65,6 +73,7 @@ def with_dev_keys(settings: Settings) -> Settings:
         api_key=settings.api_key or keys.api_key,
         jwt_secret=settings.jwt_secret or keys.jwt_secret,
         webhook_secret=settings.webhook_secret or keys.webhook_secret,
+        cluster_key=settings.cluster_key or (keys.cluster_key if settings.redis else None),
     )
 
 
@@ -83,6 +92,7 @@ def read_dev_keys(data: Path) -> DevKeys | None:
     _check(path, known["api_key"], keys.api_key)
     _check(path, known["jwt_secret"], keys.jwt_secret)
     _check(path, known["webhook_secret"], keys.webhook_secret)
+    _check(path, known["cluster_key"], keys.cluster_key)
     return keys
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,17 +20,24 @@ from pushd.cli.dev import (
     with_dev_keys,
     write_private,
 )
-from pushd.errors import BadSetting, CannotStart
+from pushd.errors import BadSetting, CannotStart, PushdError
 from pushd.settings import Settings, load
 from pushd.settings.declare import Declared, declared
 from pushd.settings.kinds import Flag
 from pushd.settings.model import GROUPS, all_declared
+
+if TYPE_CHECKING:
+    from pushd.worker import Worker
 
 _LISTEN_ERRORS = {
     errno.EADDRINUSE: "is in use by another program",
     errno.EACCES: "needs rights that this user does not have",
     errno.EADDRNOTAVAIL: "is no address of this machine",
 }
+
+
+# What development mode makes up, and all nodes of one start need.
+_MADE_UP = ("api_key", "jwt_secret", "webhook_secret", "cluster_key")
 
 
 class _ServeCommand(click.Command):
@@ -102,11 +109,25 @@ def _serve(config_file: Path | None, **options: Any) -> None:
       pushctl serve --dev
       pushctl serve --listen 0.0.0.0:8080 --data /var/lib/pushd
       PUSHD_API_KEY=... PUSHD_JWT_SECRET=... pushctl serve --max-body 128KiB
+      pushctl serve --dev --redis redis://127.0.0.1 --workers 3
     """
     texts = {name: _text(value) for name, value in options.items() if value is not None}
     current = partial(_settings, config_file, texts)
     settings = current()
-    run(settings, partial(_ready, settings), current)
+    if settings.workers:
+        run_workers(settings, partial(_ready, settings), config_file, texts)
+        return
+    worker = _worker()
+    if worker is None:
+        run(settings, partial(_ready, settings), current)
+    else:
+        run(settings, worker.say_ready, current, worker)
+
+
+def _worker() -> Worker | None:
+    from pushd.worker import Worker
+
+    return Worker.from_environment()
 
 
 def _settings(config_file: Path | None, texts: Mapping[str, str]) -> Settings:
@@ -126,17 +147,44 @@ def _text(value: str | bool) -> str:
     return value if isinstance(value, str) else str(value).lower()
 
 
-def run(settings: Settings, ready: Callable[[str], None], load: Callable[[], Settings]) -> None:
+def run(
+    settings: Settings,
+    ready: Callable[[str], None],
+    load: Callable[[], Settings],
+    worker: Worker | None = None,
+) -> None:
     """Until the server ends. Raises PushdError, CannotStart when it cannot listen."""
     # imported here: 'serve --help' and wrong settings need no server
+    from pushd.server import serve
+
+    _run(settings, partial(serve, settings, ready=ready, load=load, worker=worker))
+
+
+def run_workers(
+    settings: Settings,
+    ready: Callable[[str], None],
+    config_file: Path | None,
+    texts: Mapping[str, str],
+) -> None:
+    """The parent of several nodes, until it is stopped. Raises as ``run``."""
+    from pushd.workers import Workers, environment_of
+
+    secrets = {name: getattr(settings, name) for name in _MADE_UP} if settings.dev else {}
+    workers = Workers(settings, environment_of(texts, secrets), config_file)
+    try:
+        _run(settings, partial(workers.run, ready))
+    except* PushdError as errors:
+        raise errors.exceptions[0] from None
+
+
+def _run(settings: Settings, main: Callable[[], Awaitable[None]]) -> None:
     import trio
 
     from pushd.logs import configure
-    from pushd.server import serve
 
     configure(settings.log_format, settings.log_level)
     try:
-        trio.run(partial(serve, settings, ready=ready, load=load))
+        trio.run(main)
     except (OSError, ExceptionGroup) as error:
         problem = _listen_problem(error)
         if problem is None:
@@ -163,6 +211,8 @@ def _place(error: BaseException) -> str | None:
 def _ready(settings: Settings, address: str) -> None:
     base = address if "://" in address else f"http://{address}"
     where = f"(node {settings.node_id}, data {settings.data})"
+    if settings.workers:
+        where = f"({settings.workers + 1} nodes, data {settings.data})"
     click.echo(f"pushd {__version__} ready on {base} {where}")
     if settings.dev:
         client = _dev_client(settings, base)

@@ -27,13 +27,26 @@ log = structlog.get_logger("pushd.front")
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening, non-blocking TCP socket. Raises OSError, whose file name is the address."""
+    sock = _bound(host, port, shared=False)
+    sock.listen(BACKLOG)
+    return sock
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """An address that several processes share: bound, so that it can be had, and nobody else takes
+    it. Nothing arrives before it listens. Raises as ``listen``."""
+    return _bound(host, port, shared=True)
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
         sock.bind((host, port))
-        sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         sock.close()
@@ -81,6 +94,9 @@ class Acceptor:
         self._silent_until = -SILENCE_S
 
     async def run(self) -> None:
+        """From now on connections arrive, also at an address that was only reserved."""
+        with contextlib.suppress(OSError):  # it was closed at once
+            self._sock.listen(BACKLOG)
         while self._sock.fileno() >= 0:
             try:
                 await trio.lowlevel.wait_readable(self._sock)

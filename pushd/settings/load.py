@@ -18,7 +18,9 @@ from pushd.settings.tables import suggestion
 DEFAULT_FILE = Path("pushd.toml")
 FILE_VARIABLE = "PUSHD_CONFIG"
 # Read by the client commands and by tests; they are no settings of the server.
-OTHER_VARIABLES = frozenset({FILE_VARIABLE, "PUSHD_URL", "PUSHD_TOKEN", "PUSHD_CHAT_DATA"})
+OTHER_VARIABLES = frozenset(
+    {FILE_VARIABLE, "PUSHD_URL", "PUSHD_TOKEN", "PUSHD_CHAT_DATA", "PUSHD_WORKER"}
+)
 # Kubernetes sets these in every container beside a Service that is called "pushd".
 _KUBERNETES = re.compile(r"PUSHD_(SERVICE_(HOST|PORT)|PORT)(_.*)?")
 

@@ -36,7 +36,12 @@ class Server:
         self.error: Exception | None = None
 
     async def serve(
-        self, settings: Settings, *, ready: Callable[[str], None], load: Callable[[], Settings]
+        self,
+        settings: Settings,
+        *,
+        ready: Callable[[str], None],
+        load: Callable[[], Settings],
+        worker: None,
     ) -> None:
         self.started.append(settings)
         if self.error is not None:
@@ -69,6 +74,10 @@ def test_one_line_when_ready(server: Server) -> None:
 @pytest.mark.parametrize("item", [i for i in all_declared() if i.option], ids=lambda i: i.name)
 def test_every_setting_is_an_option(server: Server, item: Declared) -> None:
     assert item.option is not None
+    if item.name == "edge":  # which makes no sense alone
+        assert run("--no-edge", PUSHD_API_KEY=SECRET).exit_code == 0
+        assert item.option in run("--help-all").stdout
+        return
     if item.name in ("dev", "origins", "path_prefix"):
         text = {"dev": "", "origins": "https://a.example", "path_prefix": "/p"}[item.name]
     else:

@@ -15,7 +15,7 @@ import trio
 from pushd.auth import mint_token
 from pushd.front.acceptor import listen
 from pushd.hub import Hub
-from pushd.server import run_node
+from pushd.server import Doors, run_node
 from pushd.settings import Settings
 from pushd.settings.addresses import Address
 from pushd.shutdown import Stopper
@@ -148,7 +148,8 @@ async def _run(
         admin = None
         if settings.admin_listen is not None:
             admin = stack.enter_context(listen(*settings.admin_listen))
-        await run_node(settings, services, listener, stopper, task_status.started, admin=admin)
+        doors = Doors(listener, admin)
+        await run_node(settings, services, doors, stopper, task_status.started)
     services.cancel_scope.cancel()
 
 
