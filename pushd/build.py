@@ -33,6 +33,7 @@ from pushd.log import Log, LogOptions
 from pushd.marking import Marking
 from pushd.membership import Membership
 from pushd.metrics import Counters
+from pushd.nodetokens import NodeTokens
 from pushd.notices import Notices
 from pushd.outgoing import Flusher
 from pushd.places import Places
@@ -129,7 +130,15 @@ def make_authenticator(
     hook: ConnectHook | None = None,
 ) -> Authenticator:
     """Raises BadSetting for keys that cannot be used."""
-    return Authenticator(*make_keys(settings), sources=sources, standing=standing, hook=hook)
+    keys, tokens = make_keys(settings)
+    nodes = make_node_tokens(settings)
+    return Authenticator(keys, tokens, sources=sources, standing=standing, hook=hook, nodes=nodes)
+
+
+def make_node_tokens(settings: Settings) -> NodeTokens | None:
+    """None without a key: then no node of a cluster is known here."""
+    key = settings.cluster_key
+    return None if key is None else NodeTokens(key.encode(), settings.node_id)
 
 
 def make_hook(settings: Settings, standing: Standing, counters: Counters) -> ConnectHook:

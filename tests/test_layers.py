@@ -24,6 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"pace"})
     | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates"})
     | frozenset({"places", "answers"})
+    | frozenset({"nodetokens"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "marking", "auth"})
     | frozenset({"audience", "sessionchannels", "hook", "deliveries"})

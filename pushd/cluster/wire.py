@@ -31,26 +31,20 @@ class Ended(msgspec.Struct, array_like=True, gc=False):
 
 
 class Members(msgspec.Struct, array_like=True):
-    """A change of a group, or (in a snapshot) part of what it is: ``joined`` at ``epoch.seq``."""
+    """What a group is now, as far as somebody has joined or left; or, in a snapshot, part of it.
 
-    group: str
-    joined: list[str]
-    left: list[str]
-    epoch: str
-    seq: int
-    deleted: bool = False
-
-
-class Joined(msgspec.Struct, array_like=True):
-    """Part of a group in a snapshot: users, each with the seq of life ``epoch`` where it joined."""
+    ``joined``: users that are members, each with the seq of life ``epoch`` where it joined, as in
+    ``Groups``. ``left``: those that are not. State, not steps: take it as it is.
+    """
 
     group: str
     epoch: str
-    members: dict[str, int]
+    joined: dict[str, int]
+    left: list[str] = []
 
 
 class Revoked(msgspec.Struct, array_like=True):
-    """``until`` 0: no longer. Unix seconds."""
+    """What is revoked now. ``until`` 0: no longer. Unix seconds."""
 
     kind: str
     value: str
@@ -69,7 +63,7 @@ class ReadMark(msgspec.Struct, array_like=True):
 
 
 class Bye(msgspec.Struct, array_like=True):
-    """End a session (``session``), or all of a user on every node (``user``)."""
+    """End one session (``session``), or all of a user (``user``), or of a group's members."""
 
     session: str
     user: str
@@ -77,6 +71,7 @@ class Bye(msgspec.Struct, array_like=True):
     reason: str
     reconnect: bool | None
     retry_after_ms: int = 0
+    group: str = ""
 
 
 class FeedAsk(msgspec.Struct):
@@ -91,9 +86,11 @@ class FeedAsk(msgspec.Struct):
 class Feed(msgspec.Struct):
     """What has changed since ``after``, or a page of the snapshot.
 
-    ``version``: to ask on from; of a snapshot, the one at its first page. ``reset``: ``after`` is
-    too old: read the snapshot. ``page``: of a snapshot, the next one; ``more``: of changes, there
-    are others already.
+    ``version``: to ask on from; of a snapshot, the one at its first page. All is told as it is when
+    this is made, so it may be newer than ``version``, and comes again then. ``reset``: ``after`` is
+    too old, or the page is of a snapshot that is over: read the snapshot, from its first page.
+    ``page``: of a snapshot, the next one, None at its end: what no page had is gone at the owner.
+    ``more``: of changes, there are others already.
     """
 
     generation: str
@@ -103,10 +100,9 @@ class Feed(msgspec.Struct):
     page: str | None = None
     heads: list[HeadState] = []
     ended: list[Ended] = []
-    groups: list[Joined] = []  # of a snapshot
-    members: list[Members] = []  # of changes, in their order
+    members: list[Members] = []
     revoked: list[Revoked] = []
-    reads: list[ReadMark] = []
+    reads: list[ReadMark] = []  # of changes only, as the byes
     byes: list[Bye] = []
 
 
@@ -120,20 +116,34 @@ class EntryBody(msgspec.Struct):
     sender: str | None = None
 
 
+class OwnMarks(msgspec.Struct, array_like=True):
+    """Whose read marks an append moves. ``entries``: by their number, from 0."""
+
+    user: str
+    device: str | None
+    session: str | None
+    entries: list[int]
+
+
 class AppendBody(msgspec.Struct):
-    """Entries that are stored all or none. ``user``: whose read marks they move, if anybody's."""
+    """Entries that are stored all or none. ``own``: of a user who reads there: has read them."""
 
     publisher: str
     entries: list[EntryBody]
+    own: OwnMarks | None = None
 
 
 class AppendBatch(msgspec.Struct):
-    """``batch``: made once by the edge; the same again is answered from memory."""
+    """``batch``: made once by the edge; the same again is answered from memory, for a minute.
+
+    ``answered``: batches whose answers have come, so that they need not be remembered.
+    """
 
     generation: str
     node: str
     batch: str
     appends: list[AppendBody]
+    answered: list[str] = []
 
 
 class StoredBody(msgspec.Struct, array_like=True, gc=False):
@@ -149,13 +159,13 @@ class StoredBody(msgspec.Struct, array_like=True, gc=False):
 
 
 class Failure(msgspec.Struct):
-    """A PushdError: raised again at the edge."""
+    """A PushdError: raised again at the edge. ``retry_after``: seconds."""
 
     code: str
     status: int
     detail: str
     cure: str = ""
-    retry_after: float | None = None
+    retry_after: int | None = None
     extra: dict[str, Any] = {}
 
 
@@ -223,8 +233,8 @@ class AwaitResult(msgspec.Struct):
 class Hint(msgspec.Struct):
     """What the owner tells all edges through Redis: a claim, to be confirmed by asking.
 
-    ``version``: of the journal. ``control``: something beside heads has changed. ``heads``:
-    channel, epoch, seq.
+    ``version``: of the journal. ``control``: something beside heads has changed, or more heads
+    than are named: ask for the feed at once. ``heads``: channel, epoch, seq.
     """
 
     generation: str

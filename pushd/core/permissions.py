@@ -39,7 +39,7 @@ class Identity:
     patterns: every channel), else ``subscribe`` and ``publish``. ``expires``: Unix seconds, None
     for never. ``device``: pinned by the token. ``iat``: when the token was issued, Unix seconds.
     ``key``: fingerprint of what vouched for it. ``attributes``: what others may know of the user,
-    as the application says.
+    as the application says. ``node``: another node of the cluster, which serves users itself.
     """
 
     user: str | None
@@ -54,6 +54,7 @@ class Identity:
     iat: float | None = field(default=None, compare=False)
     attributes: Mapping[str, Any] = field(default_factory=lambda: NO_ATTRIBUTES, compare=False)
     key: str = field(default="", compare=False, repr=False)
+    node: str | None = None
 
     @property
     def is_service(self) -> bool:
