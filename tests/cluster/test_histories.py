@@ -17,8 +17,8 @@ from tests.support.histories import (
     Restored,
     Retained,
     Sent,
-    check,
 )
+from tests.support.historycheck import check
 
 A, B = "0aaaaaaaa", "0bbbbbbbb"  # an epoch, and a later one
 TWO = ((1, "m1"), (2, "m2"))
