@@ -19,7 +19,11 @@ log = structlog.get_logger("pushd.reaper")
 async def run_wheel(
     hub: Hub, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Expire what is due, every tick. Ends by cancellation only."""
+    """Expire what is due, every tick. Ends by cancellation only.
+
+    After the loop has stood still, what came meanwhile is read first: a tick later it is seen who
+    was silent, and who was only not heard.
+    """
     tick = hub.settings.heartbeat_check_interval
     _set_date(hub)
     task_status.started()
@@ -29,8 +33,9 @@ async def run_wheel(
         now = trio.current_time()
         hub.lag_s = now - due
         _set_date(hub)
-        await _expire(hub.wheel.advance(now))
-        due = max(due + tick, trio.current_time())
+        late = hub.lag_s > tick
+        await _expire(hub.wheel.advance(due if late else now))
+        due = max(due + tick, trio.current_time() + tick * late)
 
 
 async def _expire(entries: list[Expiring]) -> None:

@@ -69,6 +69,10 @@ class Session(Expiring):
         """The wheel found the deadline passed: heartbeat missed or token run out."""
         raise NotImplementedError
 
+    def reap(self) -> None:
+        """An operator asks that it ends now if it was silent for too long."""
+        self.expire()
+
     def ends(self, code: int, reason: str) -> None:
         """Why it ends: what was said first."""
         if self.end_code == 1006:

@@ -40,6 +40,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "min_free_disk": 0,
     "drain": 1.0,
     "drain_spread": 0.0,
+    "shed_lag": 3600.0,  # a machine that is busy turns no test away
 }
 
 

@@ -105,7 +105,7 @@ async def test_a_slow_server_is_given_up(drip: bool, monkeypatch: pytest.MonkeyP
         host.drip = drip
         if not drip:
             host.go = trio.Event()
-        with trio.fail_after(5), pytest.raises(BadSetting, match="no whole answer"):
+        with trio.fail_after(60), pytest.raises(BadSetting, match="no whole answer"):
             await fetch(host.url)
 
 
@@ -218,12 +218,12 @@ async def test_unknown_kids_cause_one_fetch_in_ten_seconds(monkeypatch: pytest.M
         nursery.start_soon(source.run)
         host.go = trio.Event()
         assert all(source.ask() for _ in range(1000))
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while host.asked < 2:
                 await trio.sleep(0.01)
         assert source.ask()  # under way
         host.go.set()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while source.ask():
                 await trio.sleep(0.01)
         now += 9.9
@@ -241,13 +241,13 @@ async def test_what_is_asked_for_while_keys_are_fetched_causes_no_other_fetch() 
         nursery.start_soon(source.run)
         host.go = trio.Event()
         source.wake()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while host.asked < 2:
                 await trio.sleep(0.01)
         assert all(source.ask() for _ in range(1000))
         host.publish("two")
         host.go.set()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while kids(source) != ["two"]:
                 await trio.sleep(0.01)
         await trio.testing.wait_all_tasks_blocked(0.05)
@@ -290,7 +290,7 @@ async def test_only_the_sources_of_now_are_asked() -> None:
         sources.replace((two,))
         one.wake()
         two.wake()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while not changes:
                 await trio.sleep(0.01)
         assert (host.asked, other.asked) == (1, 1)

@@ -245,7 +245,7 @@ async def test_a_shutdown_does_not_wait_for_an_application_that_is_down(
         await app.stop()
         await visit(server)
         server.stopper.asked.set()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await until(lambda: any(each["event"] == "stopped" for each in server.log))
 
 

@@ -56,7 +56,7 @@ class WebSocketSession(LiveSession):
         nursery: trio.Nursery,
     ) -> None:
         super().__init__(hub, identity, device, connection.out, connection.address)
-        self.pinged = False
+        self.pinged: float | None = None  # since when it has not answered
         self.shown = NO_HEADERS  # what the application saw beside the token
         self._stream = stream
         self._websocket = websocket
@@ -162,35 +162,44 @@ class WebSocketSession(LiveSession):
 
     def _heard(self) -> None:
         self.last_seen = trio.current_time()
-        self.pinged = False
+        self.pinged = None
 
     def next_deadline(self) -> float:
         """At the ping, the reaping, or the token's end."""
+        silent = self._ping_at() if self.pinged is None else self._reap_at(self.pinged)
+        return min(silent, self.token_deadline())
+
+    def _ping_at(self) -> float:
         settings = self.hub.settings
-        silence = settings.heartbeat_timeout
-        if not self.pinged:
-            silence = (settings.heartbeat_interval + settings.heartbeat_timeout) / 2
-        return min(self.last_seen + silence, self.token_deadline())
+        return self.last_seen + (settings.heartbeat_interval + settings.heartbeat_timeout) / 2
+
+    def _reap_at(self, pinged: float) -> float:
+        """Not before it had time to answer, however late the ping went out."""
+        settings = self.hub.settings
+        least = (settings.heartbeat_timeout - settings.heartbeat_interval) / 4
+        return max(self.last_seen + settings.heartbeat_timeout, pinged + least)
 
     def expire(self) -> None:
         if self.ended:
             return  # in the same tick
         now = trio.current_time()
-        settings = self.hub.settings
         if self.token_expired():
             self.bye(4001, "token_expired")
             return
-        if now - self.last_seen >= settings.heartbeat_timeout:
+        if self.pinged is not None and now >= self._reap_at(self.pinged):
             self.hub.counters.heartbeats_missed += 1
             self.bye(4008, "heartbeat missed")
             return
-        middle = (settings.heartbeat_interval + settings.heartbeat_timeout) / 2
-        if now - self.last_seen >= middle and not self.pinged:
+        if self.pinged is None and now >= self._ping_at():
             # A client that only answers pings (any WebSocket library does) stays alive, too.
-            self.pinged = True
+            self.pinged = now
             if not self.out.hold:
                 self.out.write(PING)
         self.rearm()
+
+    def reap(self) -> None:
+        self.pinged = self.last_seen  # also when the wheel did not come round to it
+        self.expire()
 
     # -- the end -----------------------------------------------------------------------------
 

@@ -210,9 +210,9 @@ def test_stopped_half_way_and_started_again(server: Server) -> None:
     environ = {**os.environ, "PUSHD_URL": server.url, "PUSHD_API_KEY": "k"}
     command = [sys.executable, "-m", "pushd", "replay", file, "--batch", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environ, text=True) as process:
-        assert started.wait(20)
+        assert started.wait(60)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped: " in errors
     assert "Traceback" not in errors

@@ -197,7 +197,7 @@ def test_a_signal_ends_tail_cleanly(server: Server, number: signal.Signals) -> N
         assert tail.stdout is not None
         assert tail.stdout.readline().rstrip().endswith("now")
         tail.send_signal(number)
-        _, errors = tail.communicate(timeout=20)
+        _, errors = tail.communicate(timeout=60)
         release.set()
     assert tail.returncode == 0
     assert "Traceback" not in errors

@@ -64,13 +64,13 @@ class Watch:
         self.changed = trio.Event()
 
     async def until(self, *data: Any) -> None:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while self.data[-len(data) :] != list(data):
                 await self.changed.wait()
 
     async def status(self, kind: str, detail: str = "") -> None:
         """One of this kind, since the last one that was waited for."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not any(each.kind == kind and detail in each.detail for each in self.seen):
                 await self.changed.wait()
         self.seen.clear()
@@ -223,7 +223,7 @@ async def test_channels_beyond_what_a_session_follows_come_without_hints() -> No
         await watch.status("live")
         for name in names:
             await service.publish(name, name)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while sorted(watch.data) != names:
                 await watch.changed.wait()
 
@@ -316,7 +316,7 @@ async def test_what_is_no_server_of_ours_from_the_start_is_told(
             async for _ in client.follow("news", after=after):
                 pass
 
-    with pytest.raises(BadAnswer), trio.fail_after(20):
+    with pytest.raises(BadAnswer), trio.fail_after(60):
         await follow()
 
 
@@ -375,7 +375,7 @@ async def test_an_expired_token_without_a_function_ends_it(
             async for _ in client.follow("news", options=options):
                 pass
 
-    with pytest.raises(TokenExpired), trio.fail_after(20):
+    with pytest.raises(TokenExpired), trio.fail_after(60):
         await follow()
 
 

@@ -24,7 +24,7 @@ READY = re.compile(rb"pushd \S+ ready on http://127\.0\.0\.1:(\d+) .*\n")
 
 def environ(**given: str) -> dict[str, str]:
     clean = {name: text for name, text in os.environ.items() if not name.startswith("PUSHD_")}
-    return {**clean, "PYTHONPATH": str(ROOT), **given}
+    return {**clean, "PYTHONPATH": str(ROOT), "PUSHD_SHED_LAG": "1h", **given}
 
 
 def pushctl(home: Path, *arguments: str, **given: str) -> subprocess.CompletedProcess[str]:

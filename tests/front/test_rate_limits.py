@@ -285,7 +285,7 @@ async def test_our_client_waits_and_keeps_the_order() -> None:
         pushd.testing.server(user_messages_per_second="40", user_message_burst="15") as node,
         node.client("alice", publish=["chat"], retries=retries) as alice,
     ):
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             for number in range(20):
                 await alice.publish("chat", number)
             async for result in alice.publish_lines(("chat", {"data": n}) for n in range(20, 50)):

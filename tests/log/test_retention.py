@@ -260,7 +260,7 @@ async def test_a_writer_that_refuses_is_asked_again() -> None:
 
     rules = Retention(None, 1, None)
     service = RetentionService(live, 0.001, lambda _: rules, refuse, refuse, lambda _: None)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.run)
             await enough.wait()
@@ -287,7 +287,7 @@ async def test_upkeep_is_told_whether_the_wall_clock_counts(
         *(retention.Live(), 0.001, lambda _: UNBOUNDED),
         *(lambda request: request.done(None), lambda job: None, signal),
     )
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(service.run)
             await enough.wait()

@@ -24,7 +24,7 @@ from tests.support.application import (
 )
 from tests.support.http import patience
 
-WITHIN_S = 10.0
+WITHIN_S = 50.0
 
 
 @pytest.fixture(autouse=True)

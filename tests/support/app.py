@@ -121,7 +121,7 @@ async def running_server(
             "heartbeat_check_interval": 0.01,
             "drain_spread": 0.0,
             "presence_grace": 0.0,  # who has left leaves nothing behind
-            "shed_lag": 60.0,  # a busy machine is no reason to refuse a test
+            "shed_lag": 3600.0,  # a busy machine is no reason to refuse a test
             **given,
         }
     )

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from pushd.core.wheel import Expiring
+from pushd.ws.session import WebSocketSession
 from tests.support.app import Server, Socket, failures, running_server, until
 from tests.support.http import ConnectionLost, patience
 from tests.support.sessions import ask, session, stuff
@@ -99,6 +101,57 @@ async def test_silence_is_pinged_and_then_ended(tmp_path: Path) -> None:
             assert bye["reconnect"] is True
         assert server.hub.counters.heartbeats_missed == 1
         await gone(server)
+
+
+async def test_nobody_is_ended_unasked(server: Server) -> None:
+    """A server that stood still has heard nobody: whoever answers its ping now, stays."""
+    settings = server.hub.settings
+    async with session(server) as socket:
+        [live] = server.hub.sessions.by_id.values()
+        assert isinstance(live, WebSocketSession)
+        live.last_seen -= settings.heartbeat_timeout + 1
+        for _ in range(2):
+            live.expire()
+            assert live.deadline > trio.current_time() + 1
+        assert await socket.frame() == (PING, b"")
+        await socket.send_frame(PONG, b"")
+        await until(lambda: live.pinged is None)
+        live.last_seen -= settings.heartbeat_timeout + 1
+        live.expire()
+        assert await socket.frame() == (PING, b"")
+        live.pinged = trio.current_time() - settings.heartbeat_timeout
+        live.expire()
+        await farewell(socket, 4008)
+    await gone(server)
+
+
+async def test_what_came_while_the_loop_stood_still_is_read_first(server: Server) -> None:
+    """Only then it is seen who was silent."""
+    order: list[str] = []
+
+    class Watched(Expiring):
+        def expire(self) -> None:
+            order.append("expired")
+
+    async def read() -> None:
+        while True:
+            await trio.lowlevel.wait_readable(theirs)
+            theirs.recv(1)
+            order.append("read")
+
+    ours, theirs = sockets.socketpair()
+    with ours, theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            for _ in range(10):
+                order.clear()
+                await trio.testing.wait_all_tasks_blocked()
+                server.hub.wheel.arm(Watched(), trio.current_time() + 0.05)
+                ours.send(b"x")
+                time.sleep(0.1)  # the loop stands still
+                await until(lambda: len(order) == 2)
+                assert order == ["read", "expired"]
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("sign", ["pong", "heartbeat"])

@@ -78,7 +78,7 @@ async def check_heartbeats(call: Call) -> Checked:
         if session.id not in hub.sessions.by_id:
             continue  # ended meanwhile
         if trio.current_time() - session.last_seen >= hub.settings.heartbeat_timeout:
-            session.expire()  # which is patient with transports that only listen
+            session.reap()  # which is patient with transports that only listen
             reaped += session.closing
     return Checked(len(sessions), reaped)
 
