@@ -10,13 +10,14 @@ from pushd.errors import Forbidden, TokenExpired
 from pushd.groups import Groups
 from pushd.revocations import Standing
 from pushd.session import Session
+from pushd.sight import Sight
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """Whether an identity may have an answer now. Asked when the answer is made.
 
-    ``sessions``: those that live, by id; ``Sessions`` keeps it.
+    ``sessions``: those that live, by id; ``Sessions`` keeps it. ``sight``: whether that is all.
     """
 
     public_namespaces: frozenset[str]
@@ -24,6 +25,7 @@ class Access:
     sessions: dict[str, Session] = field(default_factory=dict)
     groups: Groups = field(default_factory=Groups)
     presence_namespaces: frozenset[str] = frozenset()
+    sight: Sight = field(default_factory=Sight)
 
     def check_read(self, identity: Identity, channel: str, now: float) -> None:
         """``now``: Unix seconds. Raises TokenExpired, Unauthorized or Forbidden."""
@@ -55,6 +57,10 @@ class Access:
         """The live session of a user whose channel this is, if there is one."""
         session = self.sessions.get(session_id(channel))
         return None if session is None or session.closing or session.user is None else session
+
+    def may_live(self, channel: str) -> bool:
+        """Whether there may be a live session of a user whose channel this is."""
+        return self.session_of(channel) is not None or not self.sight.complete
 
     def check_valid(self, identity: Identity, now: float) -> None:
         """Raises TokenExpired; Unauthorized when it was revoked or its key is gone."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import msgspec
 
 from pushd.access import Access
@@ -22,17 +24,27 @@ class Result(msgspec.Struct, omit_defaults=True, gc=False):
     at: int
     online: bool
     duplicate: bool = False
+    state: str = ""  # of online; left out: it is known
 
 
 class Audience:
-    """Asks what is known in memory; a few look-ups for each channel."""
+    """Asks what is known in memory; a few look-ups for each channel.
 
-    __slots__ = ("_access", "_fanout", "_presence")
+    ``elsewhere``: the channels that sessions of other nodes follow.
+    """
+
+    __slots__ = ("_access", "_fanout", "_presence", "elsewhere")
 
     def __init__(self, presence: Presence, fanout: Fanout, access: Access) -> None:
         self._presence = presence
         self._fanout = fanout
         self._access = access
+        self.elsewhere: Container[str] = ()
+
+    @property
+    def known(self) -> bool:
+        """False: somebody may be there, or gone, of whom nobody knows at present."""
+        return self._presence.known
 
     def online(self, channel: str) -> bool:
         """An inbox: its user is online. A session: it lives. ``all``: any user is online. A group:
@@ -47,12 +59,14 @@ class Audience:
         if kind is Kind.GROUP:
             return self._presence.has_any(self._access.groups.members(channel[len(GROUP) :]))
         topic = self._fanout.topics.get(channel)
-        return topic is not None and bool(topic.followers or topic.waiters)
+        if topic is not None and (topic.followers or topic.waiters):
+            return True
+        return channel in self.elsewhere
 
     def results(self, stored: list[Stored]) -> list[Result]:
         """Those of one publish, in the order of its channels."""
-        online = self.online
+        online, state = self.online, "" if self.known else "unknown"
         return [
-            Result(channel, epoch, seq, id_, at, online(channel), duplicate)
+            Result(channel, epoch, seq, id_, at, online(channel), duplicate, state)
             for channel, epoch, seq, id_, at, duplicate in stored
         ]

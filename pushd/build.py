@@ -48,6 +48,7 @@ from pushd.sessionchannels import SessionChannels
 from pushd.sessions import Sessions
 from pushd.settings import Settings
 from pushd.settings.namespaces import make_rules
+from pushd.sight import Sight
 from pushd.tails import Tails
 
 
@@ -182,11 +183,12 @@ def _make_rooms(
     namespaces: Namespaces,
     wheel: TimingWheel[Expiring],
     counters: Counters,
+    sight: Sight,
 ) -> tuple[Announcer, Rooms]:
     announcer = Announcer(log, fanout, counters)
     begun = Quota(settings.max_new_channels, 3600.0, "new topics of one user within an hour")
     grace = settings.presence_grace
-    return announcer, Rooms(announcer, log, places, namespaces, wheel, begun, grace)
+    return announcer, Rooms(announcer, log, places, namespaces, wheel, begun, grace, sight=sight)
 
 
 def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
@@ -242,8 +244,12 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
     )
     # And this as well: who polls on beside a connection that ends stays online.
     pollers = Pollers(sessions, wheel, happenings, settings.poll_grace)
-    presence = Presence(sessions.by_user, wheel, happenings, settings.presence_grace)
-    announcer, rooms = _make_rooms(settings, log, places, fanout, namespaces, wheel, counters)
+    presence = Presence(
+        sessions.by_user, wheel, happenings, settings.presence_grace, sight=access.sight
+    )
+    announcer, rooms = _make_rooms(
+        settings, log, places, fanout, namespaces, wheel, counters, access.sight
+    )
     if namespaces.presence:
         sessions.rooms = rooms
     membership = Membership(log.groups, sessions, fanout, happenings)
@@ -269,7 +275,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery) -> Hub:
         sessions=sessions,
         marking=marking,
         deliveries=deliveries,
-        session_channels=SessionChannels(log, sessions, fanout, wheel, happenings),
+        session_channels=SessionChannels(log, sessions, fanout, wheel, happenings, access.sight),
         audience=Audience(presence, fanout, access),
         application=application,
         happenings=happenings,

@@ -180,7 +180,9 @@ class Deliveries:
             return inbox_owner(channel) == user
         if kind is Kind.SESSION:
             session = self._access.session_of(channel)
-            return session is not None and session.user == user
+            if session is None:
+                return not self._access.sight.complete
+            return session.user == user
         return kind is not Kind.GROUP or self._access.groups.has(channel[len(GROUP) :], user)
 
     def hold(self, delivery: Delivery, *, stored_before: bool) -> None:

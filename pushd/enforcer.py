@@ -48,7 +48,8 @@ class Enforcer:
         """Who comes meanwhile was asked when it came."""
         ended, pace = 0, Pace()
         for session in list(self._sessions.by_id.values()):
-            if not session.closing and self._has_ended(session.identity):
+            # One of another node is ended there: only that node knows its token.
+            if session.node is None and not session.closing and self._has_ended(session.identity):
                 try:
                     session.bye(4001, "revoked")
                 except Exception:  # the others must not stay for it

@@ -105,7 +105,7 @@ class Pollers:
 
     def _is_connected(self, user: str, device: str | None) -> bool:
         return device is not None and any(
-            each.device == device and not isinstance(each, PollSession)
+            each.device == device and each.transport != PollSession.transport
             for each in self._sessions.of_user(user)
         )
 
@@ -125,7 +125,9 @@ class Pollers:
                 self._list(poller)
 
     def _of_connection(self, session: Session) -> Poller | None:
-        if session.user is None or session.device is None or isinstance(session, PollSession):
+        if session.user is None or session.device is None:
+            return None
+        if session.transport == PollSession.transport:
             return None
         return self._live.get((session.user, session.device))
 

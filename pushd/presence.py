@@ -11,6 +11,7 @@ import trio
 
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.happenings import Happenings, SessionClosed, SessionOpened, UserOffline, UserOnline
+from pushd.sight import Sight
 
 
 class _Leaving(Expiring):
@@ -29,7 +30,7 @@ class _Leaving(Expiring):
 
 
 class Presence:
-    """The users that are online on this node. Used on the Trio loop only.
+    """The users that are online, on all nodes that it knows of. Used on the Trio loop only.
 
     It tells ``UserOnline`` and ``UserOffline``; of users who stay it costs a place in a dict.
     """
@@ -41,6 +42,7 @@ class Presence:
         happenings: Happenings,
         grace_s: float,
         clock: Callable[[], float] = trio.current_time,
+        sight: Sight | None = None,
     ) -> None:
         """``live``: users with a session. ``grace_s``: a reload in between is no flicker;
         ``clock``: the wheel's."""
@@ -50,8 +52,16 @@ class Presence:
         self._grace_s = grace_s
         self._clock = clock
         self._online: dict[str, _Leaving | None] = {}
+        self._sight = sight or Sight()
+        self._overdue: dict[str, _Leaving] = {}  # they may live where nobody sees
+        self._sight.on_known(self._look_again)
         happenings.listen(SessionOpened, self._opened)
         happenings.listen(SessionClosed, self._closed)
+
+    @property
+    def known(self) -> bool:
+        """False: what it says of who is online is what was known last."""
+        return self._sight.known
 
     def is_online(self, user: str) -> bool:
         """Whether the user has a live session, or had one until just now."""
@@ -99,6 +109,17 @@ class Presence:
 
     def left(self, leaving: _Leaving) -> None:
         """The grace time is over, unless the user has come back meanwhile."""
-        if self._online.get(leaving.user) is leaving:
+        if self._online.get(leaving.user) is not leaving:
+            return
+        if not self._sight.known:
+            self._overdue[leaving.user] = leaving
+        else:
             del self._online[leaving.user]
             self._happenings.tell(UserOffline(leaving.user))
+
+    def _look_again(self) -> None:
+        """By the wheel, which hands out a few at a time: there may be very many."""
+        overdue, self._overdue = self._overdue, {}
+        for user, leaving in overdue.items():
+            if self._online.get(user) is leaving:
+                self._wheel.arm(leaving, self._clock())

@@ -160,7 +160,7 @@ class Publisher:
             rule = "granted" if rules is None else rules.of(channel).publish
             if not may_publish(identity, channel, rule):
                 raise Forbidden(f"You may not publish to channel {channel!r}.")
-            if channel.startswith(SESSION_PREFIX) and self._access.session_of(channel) is None:
+            if channel.startswith(SESSION_PREFIX) and not self._access.may_live(channel):
                 raise NotFound(
                     f"There is no live session {session_id(channel)!r} of a user.",
                     cure="Ask GET /v1/sessions for those that live, or send to the user.",

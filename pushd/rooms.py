@@ -21,6 +21,7 @@ from pushd.limits import Quota
 from pushd.log import Log
 from pushd.places import Places
 from pushd.session import Session
+from pushd.sight import Sight
 
 
 class Guest(Expiring):
@@ -48,6 +49,7 @@ class Listing(NamedTuple):
     members: int
     items: list[bytes]
     next: str | None
+    known: bool
 
 
 class Rooms:
@@ -63,6 +65,7 @@ class Rooms:
         begun: Quota,
         grace_s: float,
         clock: Callable[[], float] = trio.current_time,
+        sight: Sight | None = None,
     ) -> None:
         """``begun``: how many topics that nothing was published to a user may be the first in."""
         self._announcer = announcer
@@ -74,6 +77,9 @@ class Rooms:
         self._begun = begun
         self._grace_s = grace_s
         self._clock = clock
+        self._sight = sight or Sight()
+        self._overdue: dict[Guest, None] = {}  # their users may follow where nobody sees
+        self._sight.on_known(self._look_again)
 
     def __len__(self) -> int:
         """Users in topics: one in two counts twice."""
@@ -122,9 +128,19 @@ class Rooms:
         room, key = guest.room, (guest.room.topic, guest.user)
         if guest.sessions or self._guests.get(key) is not guest:
             return
+        if not self._sight.known:
+            self._overdue[guest] = None
+            return
         del self._guests[key]
         del room.here[guest.user]
         self._announcer.notice(room, guest.user)
+
+    def _look_again(self) -> None:
+        """By the wheel, which hands out a few at a time."""
+        overdue, self._overdue = self._overdue, {}
+        for guest in overdue:
+            if not guest.sessions and self._guests.get((guest.room.topic, guest.user)) is guest:
+                self._wheel.arm(guest, self._clock())
 
     def _room(self, topic: str, user: str) -> Room | None:
         """None: of this user nothing is told there. Names that nobody uses could be any."""
@@ -160,5 +176,5 @@ class Rooms:
         cursor = f"{at.epoch}.{at.seq}"
         room = self._announcer.rooms.get(topic)
         if room is None:
-            return Listing(channel, cursor, 0, [], None)
-        return Listing(channel, cursor, room.count, *room.page(after, limit))
+            return Listing(channel, cursor, 0, [], None, self._sight.known)
+        return Listing(channel, cursor, room.count, *room.page(after, limit), self._sight.known)

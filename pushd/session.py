@@ -17,10 +17,12 @@ from pushd.core.wheel import Expiring
 
 class Session(Expiring):
     """One live connection, or client that polls, of one user and device. Transports derive from
-    it. ``counted``: it is one of those of which a user may have so many."""
+    it. ``counted``: it is one of those of which a user may have so many. ``node``: the other node
+    that it lives on, which tells it what it is to know."""
 
     transport = "none"
     counted = True
+    node: str | None = None
     subscription: type[Subscription] = Subscription  # how fan-out sees it
     __slots__ = (
         "address",

@@ -16,6 +16,7 @@ from pushd.fanout import Fanout
 from pushd.happenings import Happenings, SessionClosed
 from pushd.log import MOST_DISCARDED, Log
 from pushd.sessions import Sessions
+from pushd.sight import Sight
 
 RETRY_S: Final = 1.0
 
@@ -33,6 +34,7 @@ class SessionChannels(Expiring):
         fanout: Fanout,
         wheel: TimingWheel[Expiring],
         happenings: Happenings,
+        sight: Sight | None = None,
     ) -> None:
         super().__init__()
         self._log = log
@@ -40,6 +42,9 @@ class SessionChannels(Expiring):
         self._fanout = fanout
         self._wheel = wheel
         self._leaving: dict[str, None] = {}
+        self._sight = sight or Sight()
+        self._unseen: dict[str, None] = {}  # their sessions may live where nobody sees
+        self._sight.on_known(self._look_again)
         self._busy = False
         happenings.listen(SessionClosed, self._closed)
 
@@ -68,8 +73,18 @@ class SessionChannels(Expiring):
             self._fanout.recall(channel)  # polls may wait for a first message
 
     def _remove(self, channels: Iterable[str]) -> None:
-        self._leaving.update(dict.fromkeys(channels))
-        self._go_on()
+        if not self._sight.everywhere:
+            return  # the owner of the log sees to it
+        if self._sight.known:
+            self._leaving.update(dict.fromkeys(channels))
+            self._go_on()
+        else:
+            self._unseen.update(dict.fromkeys(channels))
+
+    def _look_again(self) -> None:
+        unseen, self._unseen = self._unseen, {}
+        living = self._sessions.by_id
+        self._remove([each for each in unseen if each[len(SESSION_PREFIX) :] not in living])
 
     def _go_on(self) -> None:
         if self._busy or not self._leaving:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import structlog
@@ -67,17 +67,24 @@ class Sessions:
         self._max_channels = max_channels
         self._happenings = happenings or Happenings()
         self.rooms: Rooms | None = None  # where who follows a channel is told, if anywhere
+        # What the other nodes are to do likewise: see ``end_user``.
+        self.on_end_user: Callable[[str, int, str, bool | None], None] = _nobody
 
     def open(self, session: Session) -> None:
         """Register. Raises Overloaded beyond the number of sessions that one user may have, and
         Unauthorized for a revoked one: whoever ends those has not seen it."""
         self._access.standing.check(session.identity, time.time())
+        if session.user is not None and session.counted:
+            self._shares.enter(session.user)
+        self.enter(session)
+
+    def enter(self, session: Session) -> None:
+        """Register, unasked: it lives, here or on another node."""
         if session.user is not None:
-            if session.counted:
-                self._shares.enter(session.user)
             self.by_user.setdefault(session.user, {})[session.id] = session
         self.by_id[session.id] = session
-        self.by_transport[session.transport] += 1
+        if session.node is None:
+            self.by_transport[session.transport] += 1
         self._happenings.tell(SessionOpened(session))
 
     def close(self, session: Session) -> None:
@@ -92,7 +99,8 @@ class Sessions:
         session.pending.clear()
         if self.by_id.pop(session.id, None) is None:
             return
-        self.by_transport[session.transport] -= 1
+        if session.node is None:
+            self.by_transport[session.transport] -= 1
         if session.user is not None:
             if session.counted:
                 self._shares.leave(session.user)
@@ -102,13 +110,30 @@ class Sessions:
                 del self.by_user[session.user]
         self._happenings.tell(SessionClosed(session))
 
+    def __len__(self) -> int:
+        """How many live on this node."""
+        return sum(self.by_transport.values())
+
     def transports(self) -> dict[str, int]:
-        """How many sessions there are of each."""
+        """How many sessions of this node there are of each."""
         return {name: count for name, count in self.by_transport.items() if count}
 
     def of_user(self, user: str) -> list[Session]:
         """A copy: they may end while it is walked."""
         return list(self.by_user.get(user, {}).values())
+
+    def end_user(self, user: str, code: int, reason: str, reconnect: bool | None = None) -> int:
+        """Say goodbye to all of the user's, on every node: one may have opened elsewhere just
+        now. Returns how many were known."""
+        sessions = self.of_user(user)
+        for session in sessions:
+            if session.node is None:
+                session.bye(code, reason, reconnect=reconnect)
+            else:
+                session.closing = True
+                session.ends(code, reason)
+        self.on_end_user(user, code, reason, reconnect)
+        return len(sessions)
 
     # -- what a session follows ----------------------------------------------------------------
 
@@ -256,3 +281,7 @@ class Sessions:
                     self.rooms.unfollowed(session, channel)
                 gone.append(channel)
         return gone
+
+
+def _nobody(*_: object) -> None:
+    pass

@@ -106,7 +106,7 @@ async def drain(
             nursery.cancel_scope.cancel()
     left = sum(len(acceptor.live) for acceptor in acceptors)
     if left:
-        _tell(list(hub.sessions.by_id.values()))  # whoever has not been: better late than cut mute
+        _tell(_own(hub))  # whoever has not been: better late than cut mute
         log.warning("connections cut", count=left)
     connections.cancel_scope.cancel()
 
@@ -125,12 +125,17 @@ def _try(step: Callable[[], None]) -> None:
 
 async def _say_goodbye(hub: Hub, spread_s: float) -> None:
     """Spread out, so that clients do not all come back in the same moment."""
-    sessions = list(hub.sessions.by_id.values())
+    sessions = _own(hub)
     for at in range(0, len(sessions), CHUNK):
         # Some may have left meanwhile.
         _tell([each for each in sessions[at : at + CHUNK] if each.id in hub.sessions.by_id])
         if at + CHUNK < len(sessions):
             await trio.sleep(spread_s * CHUNK / len(sessions))
+
+
+def _own(hub: Hub) -> list[Session]:
+    """Sessions of other nodes live on."""
+    return [each for each in hub.sessions.by_id.values() if each.node is None]
 
 
 def _tell(sessions: list[Session]) -> None:

@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"core", "settings", "logs", "metrics", "limits", "worker"}) | frozenset({"groups"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
     | frozenset({"pace"})
-    | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates"})
+    | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates", "sight"})
     | frozenset({"places", "answers"})
     | frozenset({"nodetokens"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),

@@ -66,8 +66,8 @@ class Publishing:
 
     def _living(self, to: Targets) -> Targets | None:
         """Without sessions that have ended; None when nobody else is named."""
-        session_of = self._access.session_of
-        alive = [each for each in to.sessions if session_of(SESSION_PREFIX + each) is not None]
+        may_live = self._access.may_live
+        alive = [each for each in to.sessions if may_live(SESSION_PREFIX + each)]
         if len(alive) == len(to.sessions):
             return to
         left = msgspec.structs.replace(to, sessions=alive)

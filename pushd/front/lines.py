@@ -43,8 +43,9 @@ class _Lines:
         self._connection.hub.counters.acked(stored)
 
     def told(self, stored: Stored) -> dict[str, Any]:
-        online = self._connection.hub.audience.online(stored.channel)
-        return {**stored_json(stored), "online": online}
+        audience = self._connection.hub.audience
+        told = {**stored_json(stored), "online": audience.online(stored.channel)}
+        return told if audience.known else {**told, "state": "unknown"}
 
     def settle(self, at: int, result: dict[str, Any]) -> None:
         self._results[at] = msgspec.json.encode(result)

@@ -26,11 +26,12 @@ def get_presence(connection: HttpConnection, request: Request, channel: str) -> 
     if len(after) > MAX_NEXT:
         raise BadRequest("next is not in the form of those that answers contain.")
     found = hub.rooms.page(channel, after, limit)
-    body = b'{"channel":%b,"presence":%b,"cursor":%b,"count":%d,"items":[%b],"next":%b}' % (
+    body = b'{"channel":%b,"presence":%b,"cursor":%b,"count":%d,%b"items":[%b],"next":%b}' % (
         encode(channel),
         encode(found.channel),
         encode(found.cursor),
         found.members,
+        b"" if found.known else b'"state":"unknown",',
         b",".join(found.items),
         encode(found.next),
     )

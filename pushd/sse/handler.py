@@ -64,6 +64,8 @@ def _make_room(hub: Hub, identity: Identity, device: str | None, replaces: str |
     for session in same:
         if session.id == replaces:
             session.bye(1000, "replaced")
+        elif session.node is not None:
+            continue  # its node may be dead: that shows late
         elif session.transport == "websocket" and device is not None and not session.closing:
             raise DeviceConnected(
                 "This device has a WebSocket that lives.", extra={"session": session.id}

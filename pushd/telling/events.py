@@ -111,7 +111,7 @@ class Events:
             "user": session.user,
             "device": session.device,
             "transport": session.transport,
-            "node": self._node,
+            "node": session.node or self._node,
             "address": session.address,
             "since": int(session.since * 1000),
             "attributes": session.identity.attributes,

@@ -22,7 +22,12 @@ def make_collector(hub: Hub) -> PushdCollector:
 def _of_clients(hub: Hub) -> tuple[Gauge, ...]:
     sessions = hub.sessions
     return (
-        Gauge("pushd_sessions", "Live sessions.", lambda: len(sessions.by_id)),
+        Gauge("pushd_sessions", "Live sessions of this node.", lambda: len(sessions)),
+        Gauge(
+            "pushd_remote_sessions",
+            "Live sessions of other nodes that this one knows of, which owns the log.",
+            lambda: len(sessions.by_id) - len(sessions),
+        ),
         Gauge(
             "pushd_sessions_by_transport",
             "Live sessions: websocket, sse, poll.",

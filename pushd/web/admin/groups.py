@@ -15,7 +15,7 @@ from pushd.errors import BadRequest, NotFound, TooLarge
 from pushd.groups import GROUP
 from pushd.log import Membership
 from pushd.pace import Pace
-from pushd.web.admin.sessions import kick
+from pushd.web.admin.sessions import end_user
 from pushd.web.call import Call, page, searching
 from pushd.web.groupshapes import (
     Group,
@@ -141,14 +141,12 @@ async def _change(call: Call, add: list[str], remove: list[str]) -> MembersChang
 async def kick_group(call: Call) -> Kicked:
     """Sessions of members of this moment. Whoever leaves or comes meanwhile need not be among
     them."""
-    sessions, kicked = call.hub.sessions, 0
+    kicked = 0
     members = list(call.hub.log.groups.members(_group(call)))
     pace = Pace()
     for user in members:
-        if user in sessions.by_user and call.covers_user(user):
-            for session in sessions.of_user(user):
-                kick(call, session)
-                kicked += 1
+        if call.covers_user(user):
+            kicked += end_user(call, user)
         await pace.rest()
     return Kicked(kicked)
 

@@ -20,13 +20,13 @@ async def stats(call: Call) -> Stats:
     application = hub.application
     telling = application.telling
     log = hub.log.statistics()
-    sessions, users = len(hub.sessions.by_id), len(hub.presence)
+    users = len(hub.presence)
     return Stats(
         node=hub.node_id,
         version=__version__,
         uptime_s=max(0, int(time.time() - hub.since)),
         ready=hub.ready,
-        sessions=sessions,
+        sessions=len(hub.sessions),
         users=users,
         transports=hub.sessions.transports(),
         held_polls=len(hub.pulls.held),
@@ -47,7 +47,7 @@ async def stats(call: Call) -> Stats:
         calls=application.calls.under_way,
         application={each.name: EndpointState(**each.state()) for each in hub.endpoints},
         telling=Told(telling.channels_behind, telling.events_waiting, hub.counters.events_lost),
-        cluster=Cluster(1, sessions, users),
+        cluster=Cluster(1, len(hub.sessions.by_id), users),
     )
 
 
@@ -59,7 +59,7 @@ async def nodes(call: Call) -> Nodes:
         version=__version__,
         ready=hub.ready,
         since=int(hub.since * 1000),
-        sessions=len(hub.sessions.by_id),
+        sessions=len(hub.sessions),
         users=len(hub.presence),
         connections=hub.connections,
         held_polls=len(hub.pulls.held),
@@ -70,7 +70,7 @@ async def nodes(call: Call) -> Nodes:
 async def check_heartbeats(call: Call) -> Checked:
     """As the timing wheel does, but now, and of all sessions."""
     hub = call.hub
-    sessions = list(hub.sessions.by_id.values())
+    sessions = [each for each in hub.sessions.by_id.values() if each.node is None]
     reaped = 0
     for at, session in enumerate(sessions):
         if at % SLICE == SLICE - 1:

@@ -39,7 +39,7 @@ def _item(call: Call, session: Session, lag: int | None) -> SessionItem:
         user=session.user,
         device=session.device,
         transport=session.transport,
-        node=call.hub.node_id,
+        node=session.node or call.hub.node_id,
         address=session.address if ADMIN in call.identity.scopes else None,
         since=int(session.since * 1000),
         last_seen=wall_ms(session.last_seen),
@@ -51,13 +51,11 @@ def _item(call: Call, session: Session, lag: int | None) -> SessionItem:
 
 async def list_sessions(call: Call) -> SessionPage:
     hub, args = call.hub, call.args
-    user, node, limit = args["user"], args["node"], args["limit"]
+    user, limit = args["user"], args["limit"]
     sessions = hub.sessions.by_id
     if user is not None:
         call.check_user(user)
         sessions = hub.sessions.by_user.get(user, {})
-    if node is not None and node != hub.node_id:
-        sessions = {}
     live = list(sessions.values())
     async with searching:
         names = await trio.to_thread.run_sync(_search, call, live, limit + 1)
@@ -68,28 +66,29 @@ async def list_sessions(call: Call) -> SessionPage:
 
 
 def _search(call: Call, live: list[Session], count: int) -> list[str]:
-    after = call.args["next"]
+    after, node, this = call.args["next"], call.args["node"], call.hub.node_id
+    if node is not None:
+        live = [each for each in live if (each.node or this) == node]
     wanted = (each.id for each in live if each.id > after and call.covers_user(each.user))
     return heapq.nsmallest(count, wanted)
 
 
-def kick(call: Call, session: Session) -> None:
-    session.bye(KICKED, call.args["reason"], reconnect=call.args["reconnect"])
+def end_user(call: Call, user: str) -> int:
+    """Kick all of them, on every node. How many there were."""
+    args = call.args
+    return call.hub.sessions.end_user(user, KICKED, args["reason"], args["reconnect"])
 
 
 async def kick_session(call: Call) -> None:
     session = call.hub.sessions.by_id.get(call.args["session"])
     if session is None or not call.covers_user(session.user):
-        raise NotFound("There is no such session on this node.")
-    kick(call, session)
+        raise NotFound("There is no such session.")
+    session.bye(KICKED, call.args["reason"], reconnect=call.args["reconnect"])
 
 
 async def kick_user(call: Call) -> Kicked:
     call.check_user(call.args["user"])
-    sessions = call.hub.sessions.of_user(call.args["user"])
-    for session in sessions:
-        kick(call, session)
-    return Kicked(len(sessions))
+    return Kicked(end_user(call, call.args["user"]))
 
 
 OPERATIONS = (

@@ -95,11 +95,9 @@ def _channel(call: Call, head: Head, marks: UserMarks) -> UserChannel:
 async def erase(call: Call) -> Erased:
     """Sessions go first: they would have new cursors recorded."""
     user = call.args["user"]
-    sessions = call.hub.sessions.of_user(user)
-    for session in sessions:
-        session.bye(KICKED, "erased")
+    ended = call.hub.sessions.end_user(user, KICKED, "erased")
     erased = await answer_of(partial(call.hub.log.erase_user, user))
-    return Erased(sorted(erased.inboxes), sorted(erased.groups), len(sessions))
+    return Erased(sorted(erased.inboxes), sorted(erased.groups), ended)
 
 
 OPERATIONS = (
