@@ -60,10 +60,15 @@ def make_application(
     namespaces: Namespaces,
     happenings: Happenings,
     counters: Counters,
+    *,
+    tells: bool = True,
 ) -> Application:
-    """Raises CannotStart when the module with the handlers cannot be had."""
+    """``tells``: what happens on any node is told from here.
+
+    Raises CannotStart when the module with the handlers cannot be had."""
     webhook = make_webhook(settings, counters)
     calls = make_calls(settings, webhook, publisher, access, log, counters)
     portions = Portions(log, places, tails)
-    telling = make_telling(settings, webhook, log, namespaces, portions, happenings, counters)
+    told = webhook if tells else None
+    telling = make_telling(settings, told, log, namespaces, portions, happenings, counters)
     return Application(webhook, calls, telling)

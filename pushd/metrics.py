@@ -62,6 +62,7 @@ class Counters:
     requests: int = _count("HTTP requests.")
     handshakes: int = _count("WebSocket handshakes completed.")
     handovers: int = _count("Connections handed over to the web framework.")
+    passed_on: int = _count("Requests that an edge has passed on to the owner.")
     connections_accepted: int = _count("Connections accepted.")
     connections_refused: int = _count("Connections refused because a limit was reached.")
     shed: int = _count("Connections and sessions refused because the event loop was late.")

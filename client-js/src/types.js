@@ -80,7 +80,6 @@
  * @property {number} at
  * @property {boolean} [duplicate]
  * @property {boolean} [online]
- * @property {'unknown'} [state] of online: sessions of other nodes are not known for a while
  */
 
 export {}

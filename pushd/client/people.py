@@ -27,17 +27,12 @@ class SessionItem(msgspec.Struct, frozen=True):
 
 
 class UserItem(msgspec.Struct, frozen=True):
-    """``sessions``: how many. ``last_seen``: None for who is not online.
-
-    ``state`` "unknown": sessions of other nodes are not known for a while; all this is as it was
-    known last.
-    """
+    """``sessions``: how many. ``last_seen``: None for who is not online."""
 
     user: str
     online: bool
     sessions: int
     last_seen: int | None = None
-    state: str = "known"
 
 
 class DeviceState(msgspec.Struct, frozen=True):
@@ -68,7 +63,6 @@ class UserInfo(msgspec.Struct, frozen=True):
     last_seen: int | None = None
     sessions: list[SessionItem] = []
     channels: list[UserChannel] = []
-    state: str = "known"
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -101,7 +95,6 @@ class GroupInfo(msgspec.Struct, frozen=True):
     group: str
     members: int
     online: int
-    state: str = "known"
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -111,7 +104,6 @@ class Member(msgspec.Struct, frozen=True):
     online: bool
     joined: int
     cursor: str
-    state: str = "known"
 
 
 class GroupOfUser(msgspec.Struct, frozen=True):
@@ -140,11 +132,7 @@ class Present(msgspec.Struct, frozen=True):
 
 
 class Presence(msgspec.Struct, frozen=True):
-    """Who is there. ``presence``: the channel that tells of changes; follow it from ``cursor``.
-
-    ``state`` "unknown": sessions of other nodes are not known for a while, so somebody may be
-    gone, or be there as well.
-    """
+    """Who is there. ``presence``: the channel that tells of changes; follow it from ``cursor``."""
 
     channel: str
     presence: str
@@ -152,7 +140,6 @@ class Presence(msgspec.Struct, frozen=True):
     count: int
     items: list[Present]
     next: str | None = None
-    state: str = "known"
 
 
 class InboxItem(msgspec.Struct, frozen=True):

@@ -196,6 +196,12 @@ class HttpConnection(Answering):
         self._handed = request
 
     @property
+    def handed_path(self) -> bytes:
+        """Of the request that an engine is about to take."""
+        assert self._handed is not None
+        return self._handed.path
+
+    @property
     def greetings(self) -> Greetings:
         """Where connections are counted that keep quiet."""
         return self._dispatcher.greetings

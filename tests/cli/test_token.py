@@ -62,14 +62,14 @@ def test_the_secret_is_the_server_s() -> None:
     table = f'[[jwt]]\nalg = "HS256"\nsecret = "{SECRET}"\n'
     Path("pushd.toml").write_text(table)
     assert identify(run("--user", "a")).user == "a"
-    write_private(Path("data") / KEYS_FILE, DevKeys("k" * 16, OTHER, OTHER))
+    write_private(Path("data") / KEYS_FILE, DevKeys("k" * 16, OTHER, OTHER, OTHER))
     assert identify(run("--user", "a"), OTHER).user == "a"
     Path("pushd.toml").write_text(f'jwt_secret = "{SECRET}"\n')
     assert identify(run("--user", "a")).user == "a"
 
 
 def test_development_keys_of_another_directory() -> None:
-    write_private(Path("elsewhere") / KEYS_FILE, DevKeys("k" * 16, OTHER, OTHER))
+    write_private(Path("elsewhere") / KEYS_FILE, DevKeys("k" * 16, OTHER, OTHER, OTHER))
     assert identify(run("--user", "a", "--data", "elsewhere"), OTHER).user == "a"
 
 
