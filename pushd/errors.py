@@ -172,6 +172,16 @@ class NotReady(PushdError):
     cure = "The server is starting or stopping; come again after Retry-After seconds."
 
 
+class OwnerAway(NotReady):
+    """Of a node without a log of its own: the one that owns it was not reached, or said nothing.
+
+    ``sent``: it may have got what was asked; whether it did it is unknown.
+    """
+
+    cure = "This node has lost the others for now; come again after Retry-After seconds."
+    sent = False
+
+
 class StorageFull(PushdError):
     code = "storage_full"
     status = 507

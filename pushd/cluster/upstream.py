@@ -1,0 +1,87 @@
+"""The node that owns the log, as this one knows it, and the way to it."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+from pushd.cluster.peer import Peer
+from pushd.cluster.wire import OwnerRecord
+from pushd.errors import OwnerAway, PushdError, Unauthorized
+
+ASK_S: Final = 5.0  # how long a question may take unless it is said
+
+
+class Minting(Protocol):
+    """As much of ``NodeTokens`` as is needed to ask another node."""
+
+    def mint(self, audience: str, now: float) -> str:
+        """A bearer credential for one generation of an owner. ``now``: Unix seconds."""
+
+
+class Upstream:
+    """One owner at a time, always of the latest generation that was heard of.
+
+    ``on_lost`` is called when it is of another generation than the one that is known here; with
+    that one, if it said so.
+    """
+
+    def __init__(self, node: str, tokens: Minting, context: ssl.SSLContext | None = None) -> None:
+        """``context``: whom to trust with https; None: as the system does."""
+        self.node = node
+        self.record: OwnerRecord | None = None
+        self.on_lost: Callable[[str | None], None] = lambda generation: None
+        self._tokens = tokens
+        self._context = context
+        self._peer: Peer | None = None
+
+    @property
+    def generation(self) -> str:
+        """Of the owner that is asked; empty: none was heard of yet."""
+        return "" if self.record is None else self.record.generation
+
+    def turn_to(self, record: OwnerRecord) -> bool:
+        """Ask this one from now on; whether it is another one. One that is older is not."""
+        known = self.record
+        if known is not None:
+            if record.generation < known.generation:
+                return False
+            if (record.generation, record.url) == (known.generation, known.url):
+                return False
+            assert self._peer is not None
+            self._peer.close()
+        self.record = record
+        generation = record.generation
+        self._peer = Peer(
+            record.url,
+            lambda: self._tokens.mint(generation, time.time()),
+            context=self._context,
+        )
+        return True
+
+    async def ask(self, path: str, body: bytes, *, deadline: float | None = None) -> bytes:
+        """``POST`` it. ``deadline`` on Trio's clock. Raises OwnerAway, and what the owner says."""
+        peer, generation = self._peer, self.generation
+        if peer is None:
+            raise OwnerAway("No node is known that owns the log.", retry_after=1)
+        if deadline is None:
+            deadline = trio.current_time() + ASK_S
+        try:
+            return await peer.ask("POST", path, body, deadline=deadline)
+        except PushdError as error:
+            other = error.extra.get("generation")
+            if isinstance(error, Unauthorized) or (error.status == 409 and other is not None):
+                if generation == self.generation:
+                    self.on_lost(other if isinstance(other, str) else None)
+                # It refused: nothing of it was done.
+                raise OwnerAway("The node that owns the log has changed.", retry_after=1) from None
+            raise
+
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        if self._peer is not None:
+            self._peer.close()
