@@ -128,7 +128,10 @@ class Hub:
         if self.application.telling.messages is not None:
             # Before all else: what it does not hear of now, it would take for told.
             self.application.telling.messages.advance(advance)
-        self.tails.advance(advance)
+        if advance.messages:
+            self.tails.advance(advance)
+        else:  # of another node's log: nobody here has wanted them yet
+            self.tails.change(head.channel, head)
         mark = (head.epoch, head.seq)
         self.fanout.advance(head.channel, mark)
         if advance.start == 1:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import httptools
-import msgspec
 import trio
 
 from pushd import __version__
-from pushd.errors import Overloaded, OwnerAway, PushdError
+from pushd.cluster.refusals import refusal
+from pushd.errors import Overloaded, OwnerAway
 
 CONNECTIONS: Final = 8
 WAITING: Final = 10_000  # requests that wait for one of them
@@ -69,7 +70,7 @@ class Peer:
     async def exchange(
         self, method: str, path: str, body: bytes = b"", *, deadline: float
     ) -> Answer:
-        """``path`` with its query; ``deadline`` on Trio's clock, the wait for a connection included.
+        """``path`` with its query; ``deadline`` on Trio's clock, also for a connection to be free.
 
         Raises OwnerAway, and Overloaded when too much waits already.
         """
@@ -130,7 +131,9 @@ class Peer:
         if not self._secure:
             return _Connection(transport, transport)
         try:
-            context = self._context or await trio.to_thread.run_sync(ssl.create_default_context)
+            context = self._context
+            if context is None:
+                context = await trio.to_thread.run_sync(_context)
             secured = trio.SSLStream(
                 transport, context, server_hostname=self._host, https_compatible=True
             )
@@ -154,6 +157,12 @@ class Peer:
         if whole:
             self._idle.append(connection)
         return answer
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    """The certificates of the system. Made in a thread: it reads all of them."""
+    return ssl.create_default_context()
 
 
 class _Lost(Exception):
@@ -229,61 +238,3 @@ def _words(error: BaseException) -> str:
         return f"its certificate is not accepted ({error.verify_message})"
     words = error.strerror if isinstance(error, OSError) else None
     return words or "the connection broke"
-
-
-# -- refusals, as they were raised there
-
-
-class _Problem(msgspec.Struct):
-    code: str = "internal"
-    detail: str = ""
-    cure: str = ""
-    retry_after_ms: int | None = None
-
-
-_STANDARD: Final = frozenset({"type", "title", "code", "status", "detail", "cure"})
-_problem = msgspec.json.Decoder(_Problem).decode
-_members = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-def refusal(status: int, body: bytes) -> PushdError:
-    """The error that a problem object tells of."""
-    try:
-        problem, extra = _problem(body), _members(body)
-    except msgspec.DecodeError:
-        return raised("internal", status, f"Another node answered {status}.", "", None, {})
-    extra = {name: value for name, value in extra.items() if name not in _STANDARD}
-    milliseconds = extra.pop("retry_after_ms", None)
-    after = None if milliseconds is None else (problem.retry_after_ms or 0) / 1000
-    return raised(problem.code, status, problem.detail, problem.cure, after, extra)
-
-
-def raised(
-    code: str,
-    status: int,
-    detail: str,
-    cure: str,
-    retry_after: float | None,
-    extra: dict[str, Any],
-) -> PushdError:
-    """An error of the type that has this code and status, else one that only looks like it."""
-    kind = _kinds().get((code, status), PushdError)
-    after = None if retry_after is None else max(1, -int(-retry_after // 1))
-    error = kind(detail, retry_after=after, extra=extra)
-    if cure:
-        error.cure = cure
-    return error
-
-
-def _kinds() -> dict[tuple[str, int], type[PushdError]]:
-    """The most general type of each code and status."""
-    if not _KINDS:
-        waiting: list[type[PushdError]] = [PushdError]
-        while waiting:
-            kind = waiting.pop(0)
-            _KINDS.setdefault((kind.code, kind.status), kind)
-            waiting += kind.__subclasses__()
-    return _KINDS
-
-
-_KINDS: dict[tuple[str, int], type[PushdError]] = {}

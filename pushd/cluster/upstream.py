@@ -26,8 +26,8 @@ class Minting(Protocol):
 class Upstream:
     """One owner at a time, always of the latest generation that was heard of.
 
-    ``on_lost`` is called when it is of another generation than the one that is known here; with
-    that one, if it said so.
+    ``on_lost`` is called when it says that it is of another generation, with that one, or that it
+    is no owner any more (None).
     """
 
     def __init__(self, node: str, tokens: Minting, context: ssl.SSLContext | None = None) -> None:
@@ -63,18 +63,24 @@ class Upstream:
         )
         return True
 
-    async def ask(self, path: str, body: bytes, *, deadline: float | None = None) -> bytes:
-        """``POST`` it. ``deadline`` on Trio's clock. Raises OwnerAway, and what the owner says."""
+    async def ask(
+        self, path: str, body: bytes, *, deadline: float | None = None, method: str = "POST"
+    ) -> bytes:
+        """The answer's body. ``deadline`` on Trio's clock.
+
+        Raises OwnerAway, and what the owner refuses it with.
+        """
         peer, generation = self._peer, self.generation
         if peer is None:
             raise OwnerAway("No node is known that owns the log.", retry_after=1)
         if deadline is None:
             deadline = trio.current_time() + ASK_S
         try:
-            return await peer.ask("POST", path, body, deadline=deadline)
+            return await peer.ask(method, path, body, deadline=deadline)
         except PushdError as error:
             other = error.extra.get("generation")
-            if isinstance(error, Unauthorized) or (error.status == 409 and other is not None):
+            named = error.status == 409 and "generation" in error.extra
+            if named or isinstance(error, Unauthorized):
                 if generation == self.generation:
                     self.on_lost(other if isinstance(other, str) else None)
                 # It refused: nothing of it was done.

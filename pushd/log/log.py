@@ -105,6 +105,21 @@ class Log(Reading, Administration):
         self._waiting_changes += 1
         self._put(request)
 
+    # -- how old it is: nothing, unless another node's log is followed
+
+    @property
+    def stale(self) -> float:
+        """Seconds since its owner was heard; infinite before it ever was."""
+        return 0.0
+
+    def behind(self, channel: str, cursor: Cursor, atleast: int = 0) -> bool:
+        """Whether ``catch_up`` is to be called before ``cursor`` or a hint's seq is judged."""
+        return False
+
+    def catch_up(self, channels: list[str], done: Callable[[PushdError | None], None]) -> None:
+        """``done`` is called once they are as new as at this moment, or with why they are not."""
+        call(done, None)
+
     # -- marks
 
     def record_delivered(self, user: str, device: str, channel: str, cursor: Cursor) -> None:

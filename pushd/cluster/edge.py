@@ -1,0 +1,244 @@
+"""A node that follows the owner of the log: finds it, mirrors it, and knows how old that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+import trio
+
+from pushd.cluster.applied import Applied
+from pushd.cluster.claims import Claims
+from pushd.cluster.edgelog import EdgeLog
+from pushd.cluster.followup import follow_up
+from pushd.cluster.pulled import LIMIT
+from pushd.cluster.puller import Puller
+from pushd.cluster.wire import PATH, Feed, FeedAsk, Hint, OwnerRecord
+from pushd.errors import PushdError
+from pushd.hub import Hub
+
+FEED_S: Final = 5.0  # for one answer
+ALONE_S: Final = 0.25  # between two questions while nobody says what has changed
+RETRY_S: Final = 0.25
+
+log = structlog.get_logger("pushd.cluster")
+_feeds = msgspec.json.Decoder(Feed)
+
+
+class BusState(Protocol):
+    """As much of it as matters here."""
+
+    @property
+    def connected(self) -> bool: ...
+
+
+class Bus(Protocol):
+    """What tells of the owner, and what it says."""
+
+    on_hint: list[Callable[[Hint], None]]
+    on_owner: list[Callable[[OwnerRecord], None]]
+    on_gap: list[Callable[[], None]]
+    on_lost: list[Callable[[], None]]
+
+    @property
+    def state(self) -> BusState: ...
+
+    def owner(self) -> OwnerRecord | None:
+        """Of the highest generation that was ever seen."""
+
+
+class Edge:
+    """The service is ``run``. ``synced`` once the owner's state was read for the first time.
+
+    Make it before ``bus`` runs, and ``run`` it once ``hub.log`` does.
+    """
+
+    def __init__(self, hub: Hub, durable: EdgeLog, bus: Bus, sync_s: float = 1.0) -> None:
+        """``sync_s``: seconds between two questions about what has changed."""
+        self.synced = trio.Event()
+        self._hub = hub
+        self._log = durable
+        self._mirror = durable.mirror
+        self._census = durable.census
+        self._upstream = durable.upstream
+        self._bus = bus
+        self._sync_s = sync_s
+        self._version = 0
+        self._whole = True  # a snapshot is needed
+        self._wake = trio.Event()
+        self._quiet = False  # that there is no owner was said
+        self._claims = Claims(self._mirror.mark)
+        limit = min(LIMIT, hub.settings.max_pull_messages)
+        self._puller = Puller(self._upstream, self._mirror, self._claims, self._told, limit)
+        self._mirror.followed = hub.fanout.topics.__contains__
+        durable.claimed = self._claims.of
+        durable.on_stored = lambda channel, epoch, seq: self._claim(channel, (epoch, seq))
+        durable.asks_owner = self._puller.ask
+        self._upstream.on_lost = self._turned_away
+        bus.on_hint.append(self.heard)
+        bus.on_owner.append(lambda record: self._look())
+        bus.on_gap.append(self._wake_up)
+        bus.on_lost.append(self._wake_up)
+
+    @property
+    def pulls(self) -> int:
+        """How many times the owner was asked for what has moved."""
+        return self._puller.pulls
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._puller.run)
+            await self._follow()
+
+    # -- what is said
+
+    def heard(self, hint: Hint) -> None:
+        """Claims of the owner, as far as it is the one that is followed."""
+        if hint.generation != self._upstream.generation:
+            if hint.generation > self._upstream.generation:
+                self._wake_up()
+            return
+        for channel, epoch, seq in hint.heads:
+            self._claim(channel, (epoch, seq))
+        if hint.control:
+            self._wake_up()
+
+    def _claim(self, channel: str, mark: tuple[str, int]) -> None:
+        if mark <= self._mirror.mark(channel):
+            return
+        if self._mirror.followed(channel):
+            self._claims.want(channel, mark)
+            self._puller.wake()
+        else:
+            self._claims.remember(channel, mark)
+
+    # -- where the owner is
+
+    def _look(self) -> None:
+        record = self._bus.owner()
+        if record is not None:
+            self._turn_to(record)
+
+    def _turn_to(self, record: OwnerRecord) -> None:
+        before = self._upstream.generation
+        if not self._upstream.turn_to(record):
+            return
+        log.info("following", owner=record.node, address=record.url, generation=record.generation)
+        if record.generation != before:
+            self._need_all()
+        self._wake_up()
+
+    def _turned_away(self, generation: str | None) -> None:
+        """By whom was taken for the owner: it has begun anew, or is it no more."""
+        record = self._upstream.record
+        if generation is not None and record is not None and generation > record.generation:
+            self._turn_to(OwnerRecord(record.node, record.url, generation, record.at))
+
+    def _need_all(self) -> None:
+        self._whole = True
+        self._puller.stop()
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    # -- the feed
+
+    async def _follow(self) -> None:
+        while True:
+            self._look()
+            self._wake = trio.Event()
+            pause = self._sync_s if self._bus.state.connected else min(ALONE_S, self._sync_s)
+            try:
+                if self._upstream.record is not None:
+                    more = await (self._snapshot() if self._whole else self._increment())
+                    self._quiet = False
+                    pause = 0.0 if more else pause
+            except (PushdError, msgspec.DecodeError) as error:
+                self._say_away(error)
+                pause = RETRY_S
+            with trio.move_on_after(pause):
+                await self._wake.wait()
+
+    def _say_away(self, error: Exception) -> None:
+        if not self._quiet:
+            self._quiet = True
+            log.warning("the owner of the log was not reached", reason=str(error))
+
+    async def _ask(self, after: int | None, page: str | None = None) -> Feed:
+        """Raises PushdError, DecodeError."""
+        upstream = self._upstream
+        asked = trio.current_time()
+        body = FeedAsk(upstream.generation, upstream.node, after, page)
+        answer = await upstream.ask(
+            PATH + "feed", msgspec.json.encode(body), deadline=asked + FEED_S
+        )
+        feed = _feeds.decode(answer)
+        if feed.generation != upstream.generation:
+            raise PushdError("The owner has begun anew.")
+        if not feed.reset and after is not None:
+            self._log.heard = asked
+        return feed
+
+    async def _increment(self) -> bool:
+        """Whether there is more."""
+        feed = await self._ask(self._version)
+        if feed.reset:
+            self._need_all()
+            return True
+        self._version = feed.version
+        applied = Applied()
+        self._census.revoked(feed.revoked, applied)
+        self._census.members(feed.members, applied)
+        self._heads(feed, applied)
+        self._told(applied)
+        follow_up(self._hub, feed)
+        return feed.more
+
+    async def _snapshot(self) -> bool:
+        """Page by page; what changed meanwhile is asked for afterwards."""
+        self._puller.stop()
+        asked = trio.current_time()
+        generation = self._upstream.generation
+        feed = await self._ask(None)
+        version = feed.version
+        self._mirror.begin_snapshot(generation)
+        self._census.begin_snapshot()
+        while True:
+            applied = Applied()
+            self._census.page(feed.groups, feed.revoked)
+            self._heads(feed, applied)
+            self._told(applied)
+            if feed.page is None:
+                break
+            feed = await self._ask(None, feed.page)
+            if generation != self._upstream.generation:
+                return True
+        applied = Applied()
+        self._census.end_snapshot(applied)
+        self._mirror.end_snapshot(applied)
+        self._claims.forget()
+        self._told(applied)
+        if applied.revoked:
+            self._hub.enforcer.look()
+        self._version, self._whole, self._log.heard = version, False, asked
+        self._puller.start()
+        self.synced.set()
+        return True
+
+    def _heads(self, feed: Feed, applied: Applied) -> None:
+        for state in feed.heads:
+            self._mirror.head(state, applied)
+            self._claims.confirmed(state.channel)
+        for ended in feed.ended:
+            self._mirror.ended(ended, applied)
+
+    def _told(self, applied: Applied) -> None:
+        self._log.told(applied)
+        for channel, mark in applied.claims.items():
+            self._claims.want(channel, mark)
+        if self._claims:
+            self._puller.wake()

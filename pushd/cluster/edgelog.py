@@ -1,0 +1,299 @@
+"""The log of a node that has none: heads mirror the owner's, everything else is asked of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from pushd.cluster.applied import Applied
+from pushd.cluster.census import Census
+from pushd.cluster.forwarding import Forwarding, Results
+from pushd.cluster.lookups import Ask, Loads
+from pushd.cluster.mirror import Mirror
+from pushd.cluster.reads import Reads
+from pushd.cluster.sentmarks import SentMarks
+from pushd.cluster.upstream import Upstream
+from pushd.core.names import SESSION_PREFIX
+from pushd.core.positions import EPOCH_WIDTH, Cursor
+from pushd.errors import NotReady, Overloaded, OwnerAway, PushdError
+from pushd.log import Head, Log, LogOptions, LogStatistics, Marks, MissingMessages, Slowest
+from pushd.log.changes import Request
+from pushd.log.reader import Job
+from pushd.log.reading import call
+from pushd.log.statistics import MESSAGES, SECONDS, Tally
+
+REFUSED_S: Final = 5.0  # without the owner, after which publishes are refused at once
+CLOSE_S: Final = 3.0  # for what is on its way to the owner
+
+CatchUp = Callable[[list[str], Callable[[PushdError | None], None]], None]
+
+
+class EdgeLog(Log):
+    """``Edge`` keeps the mirror right, and sets ``asks_owner``, ``claimed`` and ``heard``.
+
+    What only a log can do (trims, receipts, lists) is refused: such requests are passed on to the
+    owner before they come here.
+    """
+
+    def __init__(self, upstream: Upstream, options: LogOptions | None = None) -> None:
+        super().__init__(Path(), options)
+        self.heads = self._live.heads
+        self.upstream = upstream
+        self.mirror = Mirror(self._live)
+        self.census = Census(self._live)
+        # When the owner was last heard, on Trio's clock.
+        self.heard = -math.inf
+        self.claimed: Callable[[str], tuple[str, int]] = lambda channel: ("", 0)
+        self.on_stored: Callable[[str, str, int], None] = lambda channel, epoch, seq: None
+        self.asks_owner: CatchUp = _refused
+        self._forwarding = Forwarding(upstream, self._forwarded)
+        self._sent_marks = SentMarks(upstream)
+        self._loads = Loads(upstream, self._sent_marks, call)
+        self._reads = Reads(upstream, self.mirror, self.told)
+        self._lines.put = self._forwarding.add
+        self._closing = trio.Event()
+        self._tallies = Tally(SECONDS), Tally(MESSAGES)
+
+    # -- how far behind the owner
+
+    @property
+    def stale(self) -> float:
+        """Seconds since the owner was heard; infinite before it ever was."""
+        return trio.current_time() - self.heard
+
+    def behind(self, channel: str, cursor: Cursor, atleast: int = 0) -> bool:
+        """Whether the owner is to be asked before ``cursor`` is judged."""
+        head = self.heads.get(channel)
+        mark = ("", 0) if head is None else (head.epoch, head.seq)
+        if self.claimed(channel) > mark or atleast > mark[1]:
+            return True
+        return len(cursor.epoch) == EPOCH_WIDTH and cursor > mark
+
+    def catch_up(self, channels: list[str], done: Callable[[PushdError | None], None]) -> None:
+        """``done`` is called once the owner has said where they are, or cannot be asked."""
+        self.asks_owner(channels, done)
+
+    def told(self, applied: Applied) -> None:
+        """What was applied to the mirror: those who follow hear of it."""
+        if applied.changes:
+            call(self.on_change, applied.changes)
+        if applied.advances:
+            call(self.on_advance, applied.advances)
+        if applied.members:
+            call(self.on_members, applied.members)
+
+    # -- publishing
+
+    def _admit(self, publisher: str, size: int, largest: int) -> None:
+        if self._refusal is None and self.stale >= REFUSED_S:
+            raise OwnerAway(
+                "The node that owns the log cannot be reached: nothing of this was stored.",
+                retry_after=1,
+            )
+        super()._admit(publisher, size, largest)
+
+    def _forwarded(self, results: Results) -> None:
+        for append, result in results:
+            self._backlog -= append.size
+            self._lines.stored(append)
+            if not isinstance(result, PushdError):
+                for each in result:
+                    self.on_stored(each.channel, each.epoch, each.seq)
+            call(append.done, result)
+
+    # -- marks
+
+    def _record(self, user: str, device: str | None, channel: str, cursor: Cursor) -> None:
+        """What is not a position of the channel the owner leaves out."""
+        self._sent(user, device, channel, cursor, None, None)
+
+    def record_read(
+        self,
+        user: str,
+        channel: str,
+        cursor: Cursor,
+        device: str | None = None,
+        session: str | None = None,
+    ) -> None:
+        """At the owner within some milliseconds."""
+        self._sent(user, None, channel, cursor, device, session)
+
+    def _sent(
+        self,
+        user: str,
+        device: str | None,
+        channel: str,
+        cursor: Cursor,
+        knows: str | None,
+        session: str | None,
+    ) -> None:
+        if self._refusal is None and cursor.seq and not channel.startswith(SESSION_PREFIX):
+            self._sent_marks.record((user, device, channel), cursor, knows, session)
+
+    def record_seen(self, user: str) -> None:
+        """The first time says from where on ``all`` is unread, for good."""
+        if self._refusal is None:
+            self._sent_marks.seen(user)
+
+    def load_marks(
+        self,
+        user: str,
+        device: str | None,
+        channels: list[str],
+        done: Callable[[dict[str, Marks] | PushdError], None],
+    ) -> None:
+        """Marks of every channel named, those included that the owner does not have yet."""
+        if self._refusal is not None or len(self._loads) >= self.options.waiting_reads:
+            refusal = self._refusal or Overloaded("Too many reads wait.", retry_after=1)
+            _later(done, refusal.again())
+            return
+        since = self._live.groups.since
+        self._loads.add(Ask(user, device, channels, lambda name: since(name, user), done))
+
+    # -- reading
+
+    def read_messages(
+        self,
+        head: Head,
+        after: int,
+        upto: int,
+        limit: int,
+        max_bytes: int,
+        done: Callable[[list[bytes] | PushdError], None],
+    ) -> None:
+        """Encoded messages ``after + 1`` to ``upto``, without a gap, or MissingMessages."""
+        if self._may_read(done):
+            self._reads.after(head, after, upto, limit, max_bytes, self._guarded(head, after, done))
+
+    def read_back(
+        self,
+        head: Head,
+        after: int,
+        upto: int,
+        max_bytes: int,
+        done: Callable[[list[bytes] | PushdError], None],
+    ) -> None:
+        """The newest of messages ``after + 1`` to ``upto``, as many as fit; else as above."""
+        if self._may_read(done):
+            self._reads.back(head, after, upto, max_bytes, self._guarded(head, None, done))
+
+    def _may_read(self, done: Callable[[Any], None]) -> bool:
+        refusal = self._refusal
+        if refusal is None and self._reads.full(self.options.waiting_reads):
+            refusal = Overloaded("Too many reads wait.", retry_after=1)
+        if refusal is not None:
+            _later(done, refusal.again())
+        return refusal is None
+
+    def _guarded(
+        self, head: Head, after: int | None, done: Callable[[list[bytes] | PushdError], None]
+    ) -> Callable[[list[bytes] | PushdError], None]:
+        """Worthless when the channel was changed while it was under way, as in ``Reading``."""
+        redactions = head.redactions
+
+        def guarded(answer: list[bytes] | PushdError) -> None:
+            current = self.mirror.holds(head) and head.redactions == redactions
+            current = current and (after is None or after >= head.first - 1)
+            if isinstance(answer, list) and not current:
+                answer = MissingMessages(f"Channel {head.channel!r} was changed meanwhile.")
+            done(answer)
+
+        return guarded
+
+    # -- life
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until ``close()`` or cancellation."""
+        self._refusal = None
+        try:
+            async with trio.open_nursery() as services:
+                for service in (self._forwarding, self._sent_marks, self._loads, self._reads):
+                    services.start_soon(service.run)
+                task_status.started()
+                await self._closing.wait()
+                await self._hand_over()
+                services.cancel_scope.cancel()
+        finally:
+            self.close()
+            self.upstream.close()
+
+    async def _hand_over(self) -> None:
+        """What waits is still sent, as long as there is an owner."""
+        with trio.move_on_after(CLOSE_S):
+            while not (self._forwarding.idle and self._sent_marks.idle):
+                await trio.sleep(0.01)
+
+    def close(self) -> None:
+        """No more submits; what waits is sent, then ``run()`` returns."""
+        if self._refusal is None:
+            self._refusal = NotReady("The server is stopping.", retry_after=1)
+            for append in self._lines.drain():
+                self._forwarding.add(append)
+        self._closing.set()
+
+    # -- what a mirror has not
+
+    def _request(self, request: Request) -> None:
+        raise _elsewhere()
+
+    def _read(self, job: Job) -> None:
+        _later(job.done, _elsewhere())
+
+    def discard(self, channels: list[str], done: Callable[[int | PushdError], None]) -> None:
+        """Nothing: the owner sees to it when sessions end."""
+        _later(done, 0)
+
+    def find_slowest(
+        self,
+        head: Head,
+        done: Callable[[Slowest | PushdError | None], None],
+        *,
+        within: bool = False,
+    ) -> None:
+        """Refused."""
+        _later(done, _elsewhere())
+
+    def statistics(self) -> LogStatistics:
+        """Of the mirror, and of what waits for the owner; nothing of a disk."""
+        commits, sizes = self._tallies
+        return LogStatistics(
+            channels=len(self.heads),
+            backlog_bytes=self._backlog,
+            waiting_reads=len(self._reads) + len(self._loads),
+            age_waits=False,
+            dirty_marks=len(self._sent_marks),
+            batches=0,
+            messages=0,
+            marks=0,
+            checkpoints=0,
+            refused_full=0,
+            wal_bytes=0,
+            database_bytes=0,
+            reusable_bytes=0,
+            free_bytes=0,
+            garbage=0,
+            damaged=0,
+            swept_messages=0,
+            cut_messages=0,
+            deleted_channels=0,
+            purged_channels=0,
+            commit_seconds=commits.snapshot(),
+            batch_messages=sizes.snapshot(),
+        )
+
+
+def _later(done: Callable[[Any], None], answer: object) -> None:
+    """As any answer of a log: callers need not expect it before this returns."""
+    trio.lowlevel.current_trio_token().run_sync_soon(call, done, answer)
+
+
+def _refused(channels: list[str], done: Callable[[PushdError | None], None]) -> None:
+    _later(done, OwnerAway("The node that owns the log is not known yet.", retry_after=1))
+
+
+def _elsewhere() -> NotReady:
+    return NotReady("This node has no log of its own: ask the one that owns it.", retry_after=1)
