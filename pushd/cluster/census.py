@@ -1,18 +1,22 @@
-"""Groups and revocations as the owner tells them: one by one, or all of them in a snapshot."""
+"""Groups and revocations as the owner tells them: what has changed, or all of them in a snapshot.
+
+The owner tells how things are, not what happened, and the feed is applied in its order: what comes
+later is true.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from pushd.cluster.applied import Applied
-from pushd.cluster.wire import Joined, Members, Revoked
-from pushd.core.positions import Cursor
+from pushd.cluster.wire import Members, Revoked
+from pushd.core.positions import NO_EPOCH, Cursor
 from pushd.log import MembersChanged
 from pushd.log.live import Live
 
 
 class Census:
-    """The feed is applied in its order, so what comes later is true."""
+    """Who is a member of what, and what is revoked. Changes ``live``."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -20,19 +24,12 @@ class Census:
         self._revoked: dict[tuple[str, str], tuple[float, float]] = {}
 
     def members(self, changes: Iterable[Members], applied: Applied) -> None:
-        """In the order in which it happened."""
-        for change in changes:
-            MembersChanged(
-                change.group,
-                change.joined,
-                change.left,
-                Cursor(change.epoch, change.seq),
-                change.deleted,
-            ).apply(self._live)
-        applied.members += self._live.take_members_changed()
+        """What has changed."""
+        for each in changes:
+            self._take(each.group, each.epoch, each.joined, each.left, applied)
 
     def revoked(self, changes: Iterable[Revoked], applied: Applied) -> None:
-        """As they are now."""
+        """What has changed."""
         for change in changes:
             key = (change.kind, change.value)
             if change.until:
@@ -47,46 +44,58 @@ class Census:
         """Its pages follow."""
         self._groups, self._revoked = {}, {}
 
-    def page(self, groups: Iterable[Joined], revoked: Iterable[Revoked]) -> None:
+    def page(self, members: Iterable[Members], revoked: Iterable[Revoked]) -> None:
         """Part of it."""
-        for part in groups:
-            self._groups.setdefault(part.group, (part.epoch, {}))[1].update(part.members)
+        for part in members:
+            epoch, known = self._groups.get(part.group, (part.epoch, {}))
+            if epoch != part.epoch:  # the channel began another life between two pages
+                known = dict.fromkeys(known, 0)
+            known.update(part.joined)
+            for user in part.left:
+                known.pop(user, None)
+            self._groups[part.group] = (part.epoch, known)
         for each in revoked:
             self._revoked[each.kind, each.value] = (each.at, each.until)
 
     def end_snapshot(self, applied: Applied) -> None:
         """What was known and is not in it is not so any more."""
-        live = self._live
-        for group in live.groups.names():
-            if group not in self._groups:
-                left = list(live.groups.members(group))
-                live.groups.drop(group)
-                applied.members.append(MembersChanged(group, (), left, Cursor("none", 0)))
-        for group, (epoch, members) in self._groups.items():
-            self._compare(group, epoch, members, applied)
-        if live.revocations != self._revoked:
-            live.revocations.clear()
-            live.revocations.update(self._revoked)
+        groups = self._live.groups
+        for group in groups.names():
+            _, now = self._groups.get(group, ("", {}))
+            gone = [user for user in groups.members(group) if user not in now]
+            if gone:
+                self._take(group, NO_EPOCH, {}, gone, applied)
+        for group, (epoch, now) in self._groups.items():
+            self._take(group, epoch, now, (), applied)
+        if self._live.revocations != self._revoked:
+            self._live.revocations.clear()
+            self._live.revocations.update(self._revoked)
             applied.revoked = True
         self.begin_snapshot()
 
-    def _compare(self, group: str, epoch: str, now: dict[str, int], applied: Applied) -> None:
+    def _take(
+        self,
+        group: str,
+        epoch: str,
+        joined: Mapping[str, int],
+        left: Collection[str],
+        applied: Applied,
+    ) -> None:
         groups = self._live.groups
-        before = set(groups.members(group))
-        left = [user for user in before if user not in now]
+        gone = [user for user in left if groups.has(group, user)]
+        # Who has left and come again meanwhile counts from the later time.
         moved = [
             user
-            for user, seq in now.items()
-            if user in before and seq and groups.joined(group, user) != Cursor(epoch, seq)
+            for user, seq in joined.items()
+            if groups.has(group, user) and seq and groups.joined(group, user) != Cursor(epoch, seq)
         ]
-        joined = [user for user in now if user not in before]
-        if not (left or joined or moved):
-            return
-        if left or moved:
-            groups.remove(group, [*left, *moved])
+        come = [user for user in joined if not groups.has(group, user)]
+        if gone or moved:
+            groups.remove(group, [*gone, *moved])
         at: dict[int, list[str]] = {}
-        for user in (*joined, *moved):
-            at.setdefault(now[user], []).append(user)
-        for seq, users in sorted(at.items()):
+        for user in (*come, *moved):
+            at.setdefault(joined[user], []).append(user)
+        for seq, users in at.items():
             groups.add(group, users, Cursor(epoch, seq))
-        applied.members.append(MembersChanged(group, joined, left, Cursor(epoch, 0)))
+        if gone or come:
+            applied.members.append(MembersChanged(group, come, gone, Cursor(epoch, 0)))

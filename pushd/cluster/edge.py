@@ -209,14 +209,14 @@ class Edge:
         self._census.begin_snapshot()
         while True:
             applied = Applied()
-            self._census.page(feed.groups, feed.revoked)
+            self._census.page(feed.members, feed.revoked)
             self._heads(feed, applied)
             self._told(applied)
             if feed.page is None:
                 break
             feed = await self._ask(None, feed.page)
-            if generation != self._upstream.generation:
-                return True
+            if feed.reset or generation != self._upstream.generation:
+                return True  # from the start
         applied = Applied()
         self._census.end_snapshot(applied)
         self._mirror.end_snapshot(applied)
