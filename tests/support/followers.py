@@ -84,11 +84,14 @@ class Follower(ABC):
     def lacks(self, channel: str) -> int:
         return len(self.chat.expected(channel)) - self.history.count(channel)
 
-    async def pull(self, http: Http, channel: str, wait: float = 0) -> Page:
+    async def pull(
+        self, http: Http, channel: str, wait: float = 0, atleast: int | None = None
+    ) -> Page:
         """One pull from the cursor. Raises ConnectionLost, also when it hangs up itself."""
         after = self.cursors.get(channel, "0")
         target = f"/v1/channels/{quote(channel, safe='')}/messages"
         target += f"?after={after}&limit={self.manner.limit}&wait={wait}"
+        target += "" if atleast is None else f"&atleast={atleast}"
         answer = await http.get(target, self.token)
         page = self.ledger.read(answer.ok())
         self.process(page, after)

@@ -109,11 +109,14 @@ class Checker:
         channel.tops.append(channel.top)
 
     def _restored(self, event: Restored) -> None:
-        """What came after the backup may be gone, what is there has another epoch."""
+        """What came after the backup may be gone, what is there has another epoch; and what was
+        published without an id, whose id was its number, another id."""
         self._restores += 1
         for channel in self._channels.values():
             channel.acked = {
-                id_: (at, None) for id_, (at, _) in channel.acked.items() if at < event.covers
+                id_: (at, None)
+                for id_, (at, number) in channel.acked.items()
+                if at < event.covers and not (number and id_ == f"{number[0]}.{number[1]}")
             }
             channel.times, channel.tops, channel.retained = [], [], None
             channel.hints.clear()

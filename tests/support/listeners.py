@@ -77,7 +77,7 @@ class Listener(Follower):
 
     async def _catch_up(self, http: Http, channel: str, heads: dict[str, tuple[str, int]]) -> None:
         while self.history.count(channel) < (told := heads[channel][1]):
-            page = await self.pull(http, channel)
+            page = await self.pull(http, channel, atleast=told)
             assert page.head >= told, "a hint ran ahead of the log"
 
 
