@@ -12,6 +12,7 @@ from pushd.fanout import Fanout
 from pushd.groups import GROUP
 from pushd.log import Stored
 from pushd.presence import Presence
+from pushd.sight import State
 
 
 class Result(msgspec.Struct, omit_defaults=True, gc=False):
@@ -24,7 +25,7 @@ class Result(msgspec.Struct, omit_defaults=True, gc=False):
     at: int
     online: bool
     duplicate: bool = False
-    state: str = ""  # of online; left out: it is known
+    state: State = "known"  # of online; then it is left out
 
 
 class Audience:
@@ -42,9 +43,14 @@ class Audience:
         self.elsewhere: Container[str] = ()
 
     @property
+    def state(self) -> State:
+        """Unknown: somebody may be there, or gone, of whom nobody knows at present."""
+        return self._presence.state
+
+    @property
     def known(self) -> bool:
-        """False: somebody may be there, or gone, of whom nobody knows at present."""
-        return self._presence.known
+        """``state``, for those who pass it on."""
+        return self.state == "known"
 
     def online(self, channel: str) -> bool:
         """An inbox: its user is online. A session: it lives. ``all``: any user is online. A group:
@@ -65,7 +71,7 @@ class Audience:
 
     def results(self, stored: list[Stored]) -> list[Result]:
         """Those of one publish, in the order of its channels."""
-        online, state = self.online, "" if self.known else "unknown"
+        online, state = self.online, self.state
         return [
             Result(channel, epoch, seq, id_, at, online(channel), duplicate, state)
             for channel, epoch, seq, id_, at, duplicate in stored

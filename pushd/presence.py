@@ -11,7 +11,7 @@ import trio
 
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.happenings import Happenings, SessionClosed, SessionOpened, UserOffline, UserOnline
-from pushd.sight import Sight
+from pushd.sight import Sight, State
 
 
 class _Leaving(Expiring):
@@ -59,9 +59,9 @@ class Presence:
         happenings.listen(SessionClosed, self._closed)
 
     @property
-    def known(self) -> bool:
-        """False: what it says of who is online is what was known last."""
-        return self._sight.known
+    def state(self) -> State:
+        """Unknown: what it says of who is online is what was known last."""
+        return self._sight.state
 
     def is_online(self, user: str) -> bool:
         """Whether the user has a live session, or had one until just now."""

@@ -67,8 +67,8 @@ class Sessions:
         self._max_channels = max_channels
         self._happenings = happenings or Happenings()
         self.rooms: Rooms | None = None  # where who follows a channel is told, if anywhere
-        # What the other nodes are to do likewise: see ``end_user``.
-        self.on_end_user: Callable[[str, int, str, bool | None], None] = _nobody
+        # What other nodes are to do likewise: end all of a user, or of a group's members.
+        self.on_end: Callable[[str, str, int, str, bool | None], None] = _nobody
 
     def open(self, session: Session) -> None:
         """Register. Raises Overloaded beyond the number of sessions that one user may have, and
@@ -125,6 +125,12 @@ class Sessions:
     def end_user(self, user: str, code: int, reason: str, reconnect: bool | None = None) -> int:
         """Say goodbye to all of the user's, on every node: one may have opened elsewhere just
         now. Returns how many were known."""
+        ended = self.end_known(user, code, reason, reconnect)
+        self.on_end(user, "", code, reason, reconnect)
+        return ended
+
+    def end_known(self, user: str, code: int, reason: str, reconnect: bool | None = None) -> int:
+        """As ``end_user``, but other nodes are told by whoever calls it (``on_end``)."""
         sessions = self.of_user(user)
         for session in sessions:
             if session.node is None:
@@ -132,7 +138,6 @@ class Sessions:
             else:
                 session.closing = True
                 session.ends(code, reason)
-        self.on_end_user(user, code, reason, reconnect)
         return len(sessions)
 
     # -- what a session follows ----------------------------------------------------------------

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
+
+State = Literal["known", "unknown"]
 
 
 class Sight:
@@ -22,6 +25,11 @@ class Sight:
     @property
     def known(self) -> bool:
         return self._known
+
+    @property
+    def state(self) -> State:
+        """As answers have it that say who is there; "known" is left out of them."""
+        return "known" if self._known else "unknown"
 
     @property
     def complete(self) -> bool:

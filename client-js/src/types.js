@@ -80,6 +80,7 @@
  * @property {number} at
  * @property {boolean} [duplicate]
  * @property {boolean} [online]
+ * @property {'unknown'} [state] of online: sessions of other nodes are not known for a while
  */
 
 export {}

@@ -17,7 +17,8 @@ T = TypeVar("T")
 class Published(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message is on disk. ``at``: ms since 1970. ``duplicate``: this id was there before.
 
-    ``online`` (results of ``publish_to``): whether somebody was there for it.
+    ``online`` (results of ``publish_to``): whether somebody was there for it; ``state`` "unknown":
+    as far as is known, while sessions of other nodes are not.
     """
 
     channel: str
@@ -27,6 +28,7 @@ class Published(msgspec.Struct, frozen=True, omit_defaults=True):
     at: int
     duplicate: bool = False
     online: bool | None = None
+    state: str = "known"
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -27,12 +27,17 @@ class SessionItem(msgspec.Struct, frozen=True):
 
 
 class UserItem(msgspec.Struct, frozen=True):
-    """``sessions``: how many. ``last_seen``: None for who is not online."""
+    """``sessions``: how many. ``last_seen``: None for who is not online.
+
+    ``state`` "unknown": sessions of other nodes are not known for a while; all this is as it was
+    known last.
+    """
 
     user: str
     online: bool
     sessions: int
     last_seen: int | None = None
+    state: str = "known"
 
 
 class DeviceState(msgspec.Struct, frozen=True):
@@ -63,6 +68,7 @@ class UserInfo(msgspec.Struct, frozen=True):
     last_seen: int | None = None
     sessions: list[SessionItem] = []
     channels: list[UserChannel] = []
+    state: str = "known"
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -95,6 +101,7 @@ class GroupInfo(msgspec.Struct, frozen=True):
     group: str
     members: int
     online: int
+    state: str = "known"
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -104,6 +111,7 @@ class Member(msgspec.Struct, frozen=True):
     online: bool
     joined: int
     cursor: str
+    state: str = "known"
 
 
 class GroupOfUser(msgspec.Struct, frozen=True):
@@ -132,7 +140,11 @@ class Present(msgspec.Struct, frozen=True):
 
 
 class Presence(msgspec.Struct, frozen=True):
-    """Who is there. ``presence``: the channel that tells of changes; follow it from ``cursor``."""
+    """Who is there. ``presence``: the channel that tells of changes; follow it from ``cursor``.
+
+    ``state`` "unknown": sessions of other nodes are not known for a while, so somebody may be
+    gone, or be there as well.
+    """
 
     channel: str
     presence: str
@@ -140,6 +152,7 @@ class Presence(msgspec.Struct, frozen=True):
     count: int
     items: list[Present]
     next: str | None = None
+    state: str = "known"
 
 
 class InboxItem(msgspec.Struct, frozen=True):

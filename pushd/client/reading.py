@@ -102,7 +102,7 @@ class Reading:
         while page.next is not None:
             page = decode(await self._http.get(path, {**params, "next": page.next}), Presence)
             items += page.items
-        return Presence(channel, first.presence, first.cursor, first.count, items)
+        return Presence(channel, first.presence, first.cursor, first.count, items, state=page.state)
 
     def _transport(self) -> HttpTransport:
         return HttpTransport(self._http, self._device)

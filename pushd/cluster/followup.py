@@ -24,7 +24,8 @@ def follow_up(hub: Hub, feed: Feed) -> None:
 
 
 def say_goodbye(hub: Hub, bye: Bye) -> None:
-    """End the session, or the user's, as far as they are here; a poller's polls are answered."""
+    """End those that are here: one session, a user's, or of all members of a group. The held
+    polls of one that polls are answered."""
     for session in _named(hub, bye):
         if session.closing:
             continue
@@ -35,7 +36,11 @@ def say_goodbye(hub: Hub, bye: Bye) -> None:
 
 
 def _named(hub: Hub, bye: Bye) -> Iterable[Session]:
-    if not bye.session:
+    if bye.user:
         return hub.sessions.of_user(bye.user)
+    if bye.group:
+        has = hub.log.groups.has
+        live = list(hub.sessions.by_id.values())
+        return (each for each in live if each.user is not None and has(bye.group, each.user))
     session = hub.sessions.by_id.get(bye.session)
     return () if session is None else (session,)

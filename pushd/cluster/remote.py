@@ -74,7 +74,7 @@ class RemoteSessions:
         self._say = say
         self.followed: Counter[str] = Counter()
         hub.audience.elsewhere = self.followed
-        hub.sessions.on_end_user = self._end_user
+        hub.sessions.on_end = self._end
 
     def __len__(self) -> int:
         """How many there are."""
@@ -148,8 +148,8 @@ class RemoteSessions:
             self._unfollowed(channel)
         self._hub.sessions.close(session)  # which leaves the rooms
 
-    def _end_user(self, user: str, code: int, reason: str, reconnect: bool | None) -> None:
-        self._say(Bye("", user, code, reason, reconnect))
+    def _end(self, user: str, group: str, code: int, reason: str, reconnect: bool | None) -> None:
+        self._say(Bye("", user, code, reason, reconnect, group=group))
 
 
 def _moment(seconds: float) -> float:

@@ -45,7 +45,7 @@ class _Lines:
     def told(self, stored: Stored) -> dict[str, Any]:
         audience = self._connection.hub.audience
         told = {**stored_json(stored), "online": audience.online(stored.channel)}
-        return told if audience.known else {**told, "state": "unknown"}
+        return told if audience.state == "known" else {**told, "state": audience.state}
 
     def settle(self, at: int, result: dict[str, Any]) -> None:
         self._results[at] = msgspec.json.encode(result)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from pushd.sight import State
+
 
 class GroupItem(msgspec.Struct):
     """``members``: how many."""
@@ -17,21 +19,24 @@ class GroupPage(msgspec.Struct):
     next: str | None
 
 
-class Group(msgspec.Struct):
-    """``members``: how many; ``online``: how many of them are."""
+class Group(msgspec.Struct, omit_defaults=True):
+    """``members``: how many; ``online``: how many of them are. ``state``: as in ``UserItem``."""
 
     group: str
     members: int
     online: int
+    state: State = "known"
 
 
-class Member(msgspec.Struct):
-    """``joined``: when. ``cursor``: where the group's channel was then."""
+class Member(msgspec.Struct, omit_defaults=True):
+    """``joined``: when. ``cursor``: where the group's channel was then. ``state``: as in
+    ``UserItem``."""
 
     user: str
     online: bool
     joined: int
     cursor: str
+    state: State = "known"
 
 
 class MemberPage(msgspec.Struct):

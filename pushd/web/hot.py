@@ -15,6 +15,7 @@ from pushd.core.positions import MAX_SEQ
 from pushd.front.bodies import DEFAULT_LIMIT, AckBody, HttpCall, MultiBody, ReadBody
 from pushd.front.inbox import MAX_LIMIT, MAX_NEXT
 from pushd.publish import Fanned
+from pushd.sight import State
 from pushd.web.operation import NDJSON, Answer, Body, Operation
 from pushd.web.params import CHANNEL, DEVICE, query, text, whole
 
@@ -35,9 +36,11 @@ class Stored(msgspec.Struct):
 
 
 class Result(Stored, kw_only=True):
-    """``online``: whether somebody is there for it now, such as a session of the user."""
+    """``online``: whether somebody is there for it now, such as a session of the user. ``state``
+    unknown: sessions of other nodes are not known for a while."""
 
     online: bool
+    state: State = "known"
 
 
 class Published(msgspec.Struct):
@@ -166,7 +169,7 @@ class Follower(msgspec.Struct):
 
 class Followers(msgspec.Struct):
     """``cursor``: follow ``presence`` from there, and no join or leave is missed. Of several pages
-    that of the first one. ``count``: of all."""
+    that of the first one. ``count``: of all. ``state``: as of a ``Result``."""
 
     channel: str
     presence: str
@@ -174,6 +177,7 @@ class Followers(msgspec.Struct):
     count: int
     items: list[Follower]
     next: str | None
+    state: State = "known"
 
 
 class Health(msgspec.Struct):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from pushd.core.positions import MAX_SEQ
+from pushd.sight import State
 
 Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
 
@@ -113,13 +114,18 @@ class SessionPage(msgspec.Struct):
     next: str | None
 
 
-class UserItem(msgspec.Struct):
-    """``sessions``: how many; none, and online, is a reload. ``last_seen``: null when offline."""
+class UserItem(msgspec.Struct, omit_defaults=True):
+    """``sessions``: how many; none, and online, is a reload. ``last_seen``: null when offline.
+
+    ``state`` unknown: sessions of other nodes are not known for a while, and all this is as it was
+    known last.
+    """
 
     user: str
     online: bool
     sessions: int
     last_seen: int | None
+    state: State = "known"
 
 
 class UserPage(msgspec.Struct):
@@ -147,14 +153,16 @@ class UserChannel(msgspec.Struct):
     devices: list[DeviceState]
 
 
-class User(msgspec.Struct):
-    """One user: live sessions, and how far each device is in each channel."""
+class User(msgspec.Struct, omit_defaults=True):
+    """One user: live sessions, and how far each device is in each channel. ``state``: as in
+    ``UserItem``."""
 
     user: str
     online: bool
     last_seen: int | None
     sessions: list[SessionItem]
     channels: list[UserChannel]
+    state: State = "known"
 
 
 class Erased(msgspec.Struct):

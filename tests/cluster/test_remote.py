@@ -20,7 +20,11 @@ from pushd.core.room import Room
 from pushd.happenings import SessionClosed, SessionOpened, UserOffline, UserOnline
 from pushd.settings.namespaces import Namespace
 from tests.support.app import KEY, Server, running_server, until
+from tests.support.events import listening
+from tests.support.groups import join
+from tests.support.http import Peer, request
 from tests.support.sessions import session
+from tests.web.keys import key
 
 
 @dataclass
@@ -82,6 +86,17 @@ async def owning(tmp_path: Path, **given: Any) -> AsyncIterator[Owner]:
 async def owner(tmp_path: Path) -> AsyncIterator[Owner]:
     async with owning(tmp_path) as made:
         yield made
+
+
+@asynccontextmanager
+async def polling(server: Server, **members: Any) -> AsyncIterator[Peer]:
+    """A client whose poll is held."""
+    held = server.hub.counters.polls_held
+    body = {"mine": True, "wait": 60, **members}
+    async with server.peer() as peer:
+        await peer.write(request("POST", "/v1/pull", token=server.token(), body=body))
+        await until(lambda: server.hub.counters.polls_held == held + 1)
+        yield peer
 
 
 def record(name: str, node: str = "edge1", user: str | None = "alice", **given: Any) -> Any:
@@ -266,3 +281,135 @@ async def test_whatever_comes_in_whatever_order(owner: Owner, seed: int) -> None
     for name in list(live):
         owner.remote.closed(name)
     assert (len(hub.rooms), len(owner.remote.followed), len(hub.sessions.by_user)) == (0, 0, 0)
+
+
+# -- ends
+
+
+async def test_one_session_is_kicked_where_it_lives(owner: Owner) -> None:
+    owner.remote.opened(record("r1"))
+    owner.remote.opened(record("r2"))
+    await owner.kick("/v1/sessions/r1?reason=too%20loud&reconnect=true")
+    assert owner.byes == [Bye("r1", "", 4009, "too loud", True)]
+    await owner.kick("/v1/sessions/r1")
+    assert len(owner.byes) == 1, "it is told once"
+    ended = []
+    owner.server.hub.happenings.listen(SessionClosed, lambda each: ended.append(each.session))
+    owner.remote.closed("r1")
+    owner.remote.closed("r2")
+    assert [(each.end_code, each.end_reason) for each in ended] == [
+        (4009, "too loud"),
+        (1006, "lost"),
+    ]
+    gone = await owner.server.ask("DELETE", "/v1/sessions/r1", token=KEY)
+    assert gone.code == "not_found"
+
+
+async def test_all_of_a_user_are_kicked_on_every_node(owner: Owner) -> None:
+    owner.remote.opened(record("r1"))
+    owner.remote.opened(record("r2", "edge2", "bob"))
+    async with session(owner.server) as here:
+        assert await owner.kick("/v1/users/alice/sessions?reason=out") == {"kicked": 2}
+        assert (await here.expect("bye"))["reason"] == "out"
+    assert owner.byes == [Bye("", "alice", 4009, "out", False)]
+    assert await owner.kick("/v1/users/nobody/sessions") == {"kicked": 0}
+    assert owner.byes[1].user == "nobody", "who may have come just now, elsewhere"
+    erased = await owner.kick("/v1/users/bob")
+    assert erased["kicked"] == 1
+    assert owner.byes[2].user == "bob"
+
+
+@pytest.mark.parametrize("token", [KEY, "group-key"])
+async def test_a_group_is_kicked_on_every_node(tmp_path: Path, token: str) -> None:
+    """By one word for all; a key that is for some of the users only names them."""
+    keys = (key("group-key", "admin", patterns=("group:staff", "user:a*")),)
+    async with owning(tmp_path, keys=keys) as owner:
+        await join(owner.server, "staff", "alice", "anna", "bob")
+        owner.remote.opened(record("r1"))
+        owner.remote.opened(record("r2", "edge2", "bob"))
+        path = "/v1/groups/staff/sessions?reason=out"
+        answer = await owner.server.ask("DELETE", path, token=token)
+        if token == KEY:
+            assert answer.json == {"kicked": 2}
+            assert owner.byes == [Bye("", "", 4009, "out", False, group="staff")]
+        else:
+            assert answer.json == {"kicked": 1}
+            assert sorted(each.user for each in owner.byes) == ["alice", "anna"]
+
+
+# -- what their own nodes do
+
+
+async def test_the_owner_leaves_them_alone(tmp_path: Path) -> None:
+    """Revoked users, new inboxes and groups, read marks, a stop: their nodes hear of it all."""
+    async with owning(tmp_path) as owner:
+        server = owner.server
+        owner.remote.opened(record("r1"))
+        body = {"user": "alice"}
+        assert (await server.ask("POST", "/v1/revocations", token=KEY, body=body)).status == 201
+        async with session(server, "bob") as bob:
+            owner.remote.opened(record("r2", user="bob"))
+            revoked = {"user": "bob"}
+            await server.ask("POST", "/v1/revocations", token=KEY, body=revoked)
+            assert (await bob.expect("bye"))["code"] == 4001
+        await server.publish("user:carol", 1)
+        owner.remote.opened(record("r3", user="carol"))
+        await server.publish("user:carol:new", 1)
+        await join(server, "staff", "carol")
+        place = server.hub.log.heads["user:carol"]
+        read = {"cursor": f"{place.epoch}.1"}
+        path = "/v1/channels/user:carol/read"
+        answer = await server.ask("POST", path, token=server.token("carol"), body=read)
+        assert answer.status == 204
+        assert {each.id for each in server.hub.sessions.by_id.values()} == {"r1", "r2", "r3"}
+        assert server.hub.sessions.by_id["r3"].following == ("all", "user:carol")
+        checked = await server.ask("POST", "/v1/heartbeat/check", token=KEY)
+        assert checked.json == {"checked": 0, "reaped": 0}
+        server.stopper.asked.set()
+        await until(lambda: not server.hub.ready)
+    assert owner.byes == []
+
+
+async def test_a_read_mark_is_told_to_the_other_nodes(owner: Owner) -> None:
+    server = owner.server
+    heard: list[tuple[Any, ...]] = []
+    server.hub.marking.on_read = lambda *mark: heard.append(mark)
+    await server.publish("news", 1)
+    await server.publish("news", 2)
+    epoch = server.hub.log.heads["news"].epoch
+    async with session(server, device="d1") as socket:
+        [mine] = server.hub.sessions.of_user("alice")
+        await socket.send({"type": "read", "channel": "news", "cursor": f"{epoch}.2"})
+        await until(lambda: heard)
+        assert heard.pop() == ("alice", "news", f"{epoch}.2", "d1", mine.id)
+        path = "/v1/channels/news/read"
+        body = {"cursor": f"{epoch}.1", "device": "d2"}
+        await server.ask("POST", path, token=server.token(), body=body)
+        assert heard == [], "it has not risen"
+        token = server.token(publish=["news"])
+        await server.ask("POST", "/v1/channels/news/messages", token=token, body={"data": 3})
+        assert heard == [("alice", "news", f"{epoch}.3", None, None)]
+
+
+# -- a poller beside a connection of another node
+
+
+async def test_a_device_with_a_connection_elsewhere_is_listed_once(owner: Owner) -> None:
+    owner.remote.opened(record("r1", device="phone"))
+    async with polling(owner.server, device="phone"):
+        assert [each["session"] for each in (await owner.get("/v1/sessions"))["items"]] == ["r1"]
+        owner.remote.closed("r1")
+        [item] = (await owner.get("/v1/sessions"))["items"]
+        assert (item["transport"], item["node"]) == ("poll", owner.server.hub.node_id)
+        owner.remote.opened(record("r2", device="phone", transport="poll"))
+        assert len((await owner.get("/v1/sessions"))["items"]) == 2, "it polls at both"
+
+
+async def test_an_event_stream_may_take_the_place_of_one_elsewhere(owner: Owner) -> None:
+    """It is ended there; one that it does not name may be of a dead node, and keeps nobody out."""
+    owner.remote.opened(record("r1", device="phone"))
+    owner.remote.opened(record("r2", device="phone"))
+    token = owner.server.token(device="phone")
+    async with listening(owner.server, "replaces=r1", token=token) as events:
+        await events.expect("hello")
+        assert owner.byes == [Bye("r1", "", 1000, "replaced", None)]

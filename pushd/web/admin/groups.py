@@ -15,7 +15,7 @@ from pushd.errors import BadRequest, NotFound, TooLarge
 from pushd.groups import GROUP
 from pushd.log import Membership
 from pushd.pace import Pace
-from pushd.web.admin.sessions import end_user
+from pushd.web.admin.sessions import end_group_elsewhere, end_user
 from pushd.web.call import Call, page, searching
 from pushd.web.groupshapes import (
     Group,
@@ -68,7 +68,7 @@ async def get_group(call: Call) -> Group:
     async with searching:
         online = set(call.hub.presence.users())
         count = await trio.to_thread.run_sync(_common, list(members), online)
-    return Group(group, len(members), count)
+    return Group(group, len(members), count, call.hub.presence.state)
 
 
 def _common(members: list[str], online: Collection[str]) -> int:
@@ -94,7 +94,7 @@ async def list_members(call: Call) -> MemberPage:
 
 def _member(call: Call, known: Membership) -> Member:
     online = call.hub.presence.is_online(known.name)
-    return Member(known.name, online, known.at, str(known.joined))
+    return Member(known.name, online, known.at, str(known.joined), call.hub.presence.state)
 
 
 async def get_member(call: Call) -> Member:
@@ -141,12 +141,15 @@ async def _change(call: Call, add: list[str], remove: list[str]) -> MembersChang
 async def kick_group(call: Call) -> Kicked:
     """Sessions of members of this moment. Whoever leaves or comes meanwhile need not be among
     them."""
-    kicked = 0
-    members = list(call.hub.log.groups.members(_group(call)))
+    kicked, group = 0, _group(call)
+    members = list(call.hub.log.groups.members(group))
+    whole = call.covers_user(None)
+    if whole:  # other nodes know the members as well
+        end_group_elsewhere(call, group)
     pace = Pace()
     for user in members:
         if call.covers_user(user):
-            kicked += end_user(call, user)
+            kicked += end_user(call, user, elsewhere=not whole)
         await pace.rest()
     return Kicked(kicked)
 

@@ -73,10 +73,20 @@ def _search(call: Call, live: list[Session], count: int) -> list[str]:
     return heapq.nsmallest(count, wanted)
 
 
-def end_user(call: Call, user: str) -> int:
-    """Kick all of them, on every node. How many there were."""
+def end_user(call: Call, user: str, *, elsewhere: bool = True) -> int:
+    """Kick all of them, on every node. ``elsewhere`` False: the others are told already.
+
+    Returns how many there were.
+    """
+    sessions = call.hub.sessions
+    end = sessions.end_user if elsewhere else sessions.end_known
+    return end(user, KICKED, call.args["reason"], call.args["reconnect"])
+
+
+def end_group_elsewhere(call: Call, group: str) -> None:
+    """Other nodes kick all members whom they know."""
     args = call.args
-    return call.hub.sessions.end_user(user, KICKED, args["reason"], args["reconnect"])
+    call.hub.sessions.on_end("", group, KICKED, args["reason"], args["reconnect"])
 
 
 async def kick_session(call: Call) -> None:

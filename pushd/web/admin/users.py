@@ -54,7 +54,8 @@ def _item(call: Call, user: str) -> UserItem:
     sessions = hub.sessions.of_user(user)
     seen = max((each.last_seen for each in sessions), default=hub.presence.left_at(user))
     known = None if seen is None else wall_ms(seen)
-    return UserItem(user, hub.presence.is_online(user), len(sessions), known)
+    online = hub.presence.is_online(user)
+    return UserItem(user, online, len(sessions), known, hub.presence.state)
 
 
 async def get_user(call: Call) -> User:
@@ -72,7 +73,7 @@ async def get_user(call: Call) -> User:
         for name, marks in sorted(found.items(), key=itemgetter(0))
         if name in heads and call.covers(name)
     ]
-    return User(user, item.online, item.last_seen, sessions, channels)
+    return User(user, item.online, item.last_seen, sessions, channels, item.state)
 
 
 def _channel(call: Call, head: Head, marks: UserMarks) -> UserChannel:
