@@ -69,6 +69,11 @@ class Delivery(Expiring):
         self._finish = finish
         self._deliveries.hold(self, stored_before=again)
 
+    def begin(self, finish: Finish) -> None:
+        """As ``stored``, where ``wanted`` is known already, and a device may have it."""
+        self._finish = finish
+        self._deliveries.hold(self, stored_before=True)
+
     def came(self, channel: str, cursor: Cursor) -> None:
         """A device of the user has everything up to there."""
         at = self.wanted.get(channel)
@@ -167,6 +172,12 @@ class Deliveries:
         shares.enter(who)
         wait_s = min(wait.ms / 1000, self._most_s)
         return Delivery(self, user, wait_s, wanted, lambda: shares.leave(who), session)
+
+    def expect_elsewhere(
+        self, user: str, wait_s: float, wanted: dict[str, Cursor], leave: Callable[[], None]
+    ) -> Delivery:
+        """For a publish that another node has answered for: ``begin`` it. ``leave``: it is over."""
+        return Delivery(self, user, min(wait_s, self._most_s), {**wanted}, leave, None)
 
     def _share_of(self, identity: Identity) -> tuple[Shares, str]:
         if identity.user is not None:

@@ -5,7 +5,7 @@ Changed on the Trio loop only, when a change is committed; asked for every pull 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, KeysView
+from collections.abc import Iterable, KeysView, Mapping
 from typing import Final
 
 from pushd.core.positions import NO_EPOCH, Cursor
@@ -24,10 +24,13 @@ class _Group:
         self.members: dict[str, int] = {}
 
     def add(self, user: str, at: Cursor) -> None:
-        if at.epoch != self.epoch:
-            self.epoch = at.epoch
-            self.members = dict.fromkeys(self.members, 0)
+        self.be_in(at.epoch)
         self.members.setdefault(user, at.seq)
+
+    def be_in(self, epoch: str) -> None:
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.members = dict.fromkeys(self.members, 0)
 
 
 _NOBODY: Final[KeysView[str]] = {}.keys()
@@ -90,6 +93,21 @@ class Groups:
     def channels_of(self, user: str) -> list[str]:
         """The channels of those groups."""
         return [GROUP + group for group in self.of(user)]
+
+    def state(self, group: str) -> tuple[str, Mapping[str, int]]:
+        """The life of the group's channel that is known of, and the members with the seqs at which
+        they joined (0: before that life). A view; nobody, for a group that is not there."""
+        found = self._groups.get(group)
+        return (NO_EPOCH, {}) if found is None else (found.epoch, found.members)
+
+    def take(self, group: str, epoch: str, joined: Mapping[str, int], left: Iterable[str]) -> None:
+        """Part of a ``state`` as it is elsewhere, and who is no member there."""
+        self.add(group, joined, Cursor(epoch, 0))
+        self.remove(group, left)
+        found = self._groups.get(group)
+        if found is not None:
+            found.be_in(epoch)
+            found.members.update(joined)
 
     def add(self, group: str, users: Iterable[str], at: Cursor) -> None:
         """They are members from now on. ``at``: where the group's channel is."""

@@ -92,6 +92,10 @@ class Hub:
     enforcer: Enforcer
     key_sources: Sources
     services: trio.Nursery  # owns what outlives a connection
+    # What other nodes may ask, by path and method; requests with node tokens, of larger bodies.
+    cluster_routes: dict[bytes, dict[bytes, Callable[[Any, Any], None]]] = field(
+        default_factory=dict
+    )
     turns: Turns = field(default_factory=Turns)  # of what takes a while on the loop
     since: float = field(default_factory=time.time)  # Unix seconds
     ready: bool = False

@@ -110,22 +110,16 @@ class Marking:
         device, session = identity.device, None
         if teller is not None:
             device, session = teller.device, teller.id
-        for channel, epoch, seq, _, _, duplicate in stored:
-            if self._marks_own(identity, channel):
-                self._read_own(user, channel, Cursor(epoch, seq), device, session, duplicate)
+        for each in stored:
+            if self._marks_own(identity, each.channel):
+                self.read_own(user, each, device, session)
 
-    def _read_own(
-        self,
-        user: str,
-        channel: str,
-        cursor: Cursor,
-        device: str | None,
-        session: str | None,
-        duplicate: bool,
-    ) -> None:
+    def read_own(self, user: str, stored: Stored, device: str | None, session: str | None) -> None:
+        """The user has written this, which is on disk, where the user reads."""
+        channel, cursor = stored.channel, Cursor(stored.epoch, stored.seq)
         self._record(user, channel, cursor)
         # It was the newest of all when it was committed, unless that is long ago.
-        if not duplicate:
+        if not stored.duplicate:
             self._spread(user, channel, cursor, device, session)
 
     def _record(self, user: str, channel: str, cursor: Cursor) -> None:

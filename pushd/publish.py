@@ -21,7 +21,7 @@ from pushd.core.namespaces import Namespaces
 from pushd.core.permissions import Identity, may_publish
 from pushd.errors import BadRequest, Forbidden, NotFound, PushdError, TooLarge
 from pushd.limits import Quota
-from pushd.log import Append, Entry, Log, Stored
+from pushd.log import Append, Entry, Log, Own, Stored
 from pushd.session import Session
 
 MAX_ID_BYTES = 128
@@ -30,6 +30,7 @@ MAX_TYPE_BYTES = 64
 T = TypeVar("T")
 Done = Callable[[list[Stored] | PushdError], None]
 OnOwn = Callable[[Identity, list[Stored], Session | None], None]
+OwnOf = Callable[[Identity, list[str], Session | None], Own | None]
 
 
 class Line(Message):
@@ -65,9 +66,11 @@ class Publisher:
     ) -> None:
         """``begun``: how many channels a user may begin.
 
-        ``on_own`` hears of a user's messages as soon as they are on disk, before the user does.
+        ``on_own`` hears of a user's messages as soon as they are on disk, before the user does;
+        with ``own_of``, the node that stores them is told by the append instead.
         """
         self.on_own: OnOwn = lambda identity, stored, by: None
+        self.own_of: OwnOf | None = None
         self._begun = begun
         self._log = log
         self._namespaces = namespaces
@@ -155,6 +158,7 @@ class Publisher:
         by: Session | None = None,
     ) -> Append:
         """As ``submit``, for those who hand in several. Raises Forbidden, NotFound, RateLimited."""
+        own: Own | None = None
         rules = None if identity.user is None else self._namespaces  # which are about users
         for channel in channels:
             rule = "granted" if rules is None else rules.of(channel).publish
@@ -170,8 +174,12 @@ class Publisher:
                 new = [channel for channel in channels if channel not in self._log.heads]
                 if new:
                     self._begun.take(identity.user, new)
-            done = self._own(identity, done, by)
-        return Append([Entry(channel, draft) for channel in channels], identity.publisher, done)
+            if self.own_of is None:
+                done = self._own(identity, done, by)
+            else:
+                own = self.own_of(identity, channels, by)
+        entries = [Entry(channel, draft) for channel in channels]
+        return Append(entries, identity.publisher, done, own)
 
     def _own(self, identity: Identity, done: Done, by: Session | None) -> Done:
         def stored(result: list[Stored] | PushdError) -> None:

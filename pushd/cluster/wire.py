@@ -6,11 +6,16 @@ from typing import Any
 
 import msgspec
 
+from pushd.log import Own
+
 PATH = "/v1/cluster/"
 
 
 class HeadState(msgspec.Struct, array_like=True, gc=False):
-    """One life of a channel as the owner knows it; see ``log.Head``. ``at``, ``first_at``: ms."""
+    """One life of a channel as the owner knows it; see ``log.Head``. ``at``, ``first_at``: ms.
+
+    ``bytes`` may be of some time ago: that removed ones leave the disk is no change.
+    """
 
     channel: str
     epoch: str
@@ -83,7 +88,7 @@ class FeedAsk(msgspec.Struct):
     page: str | None = None
 
 
-class Feed(msgspec.Struct):
+class Feed(msgspec.Struct, omit_defaults=True):
     """What has changed since ``after``, or a page of the snapshot.
 
     ``version``: to ask on from; of a snapshot, the one at its first page. All is told as it is when
@@ -116,34 +121,21 @@ class EntryBody(msgspec.Struct):
     sender: str | None = None
 
 
-class OwnMarks(msgspec.Struct, array_like=True):
-    """Whose read marks an append moves. ``entries``: by their number, from 0."""
-
-    user: str
-    device: str | None
-    session: str | None
-    entries: list[int]
-
-
 class AppendBody(msgspec.Struct):
-    """Entries that are stored all or none. ``own``: of a user who reads there: has read them."""
+    """Entries that are stored all or none. ``own``: as ``log.Append`` has it."""
 
     publisher: str
     entries: list[EntryBody]
-    own: OwnMarks | None = None
+    own: Own | None = None
 
 
 class AppendBatch(msgspec.Struct):
-    """``batch``: made once by the edge; the same again is answered from memory, for a minute.
-
-    ``answered``: batches whose answers have come, so that they need not be remembered.
-    """
+    """``batch``: made once by the edge; the same again is answered from memory, for a minute."""
 
     generation: str
     node: str
     batch: str
     appends: list[AppendBody]
-    answered: list[str] = []
 
 
 class StoredBody(msgspec.Struct, array_like=True, gc=False):
@@ -169,7 +161,7 @@ class Failure(msgspec.Struct):
     extra: dict[str, Any] = {}
 
 
-class AppendResult(msgspec.Struct):
+class AppendResult(msgspec.Struct, omit_defaults=True):
     """One of the two."""
 
     stored: list[StoredBody] = []
@@ -177,8 +169,11 @@ class AppendResult(msgspec.Struct):
 
 
 class AppendResults(msgspec.Struct):
+    """``known`` False: not all sessions of other nodes are known now, and ``online`` may be off."""
+
     generation: str
     results: list[AppendResult]
+    known: bool = True
 
 
 class MarksBody(msgspec.Struct):
@@ -234,13 +229,15 @@ class Hint(msgspec.Struct):
     """What the owner tells all edges through Redis: a claim, to be confirmed by asking.
 
     ``version``: of the journal. ``control``: something beside heads has changed, or more heads
-    than are named: ask for the feed at once. ``heads``: channel, epoch, seq.
+    than are named: ask for the feed at once. ``heads``: channel, epoch, seq. ``nodes``: those with
+    sessions that are to be told something: these ask at once.
     """
 
     generation: str
     version: int
     control: bool = False
     heads: list[tuple[str, str, int]] = []
+    nodes: list[str] = []
 
 
 class OwnerRecord(msgspec.Struct):

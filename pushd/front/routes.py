@@ -32,6 +32,7 @@ from pushd.front.query import decode_part, parse_query
 from pushd.front.request import Request, RequestLimits, RequestReader
 from pushd.hook import Unasked
 from pushd.hub import Hub
+from pushd.nodetokens import PREFIX
 
 Handler = Callable[[HttpConnection, Request], None]
 # What serves a pull, the channel, and what is asked of it.
@@ -49,6 +50,8 @@ _PARTS: dict[bytes, tuple[bytes, Callable[[HttpConnection, Request, str], None]]
 }
 _ENDS = tuple(b"/" + part for part in _PARTS)
 _WITHOUT_PREFLIGHT = frozenset({b"/healthz", b"/readyz"})
+_NODE = b"Bearer " + PREFIX.encode()
+MAX_NODE_BODY = 8 * 1024 * 1024
 MAX_KEPT_TARGET = 512  # bytes of a pull's target that is remembered with what it means
 
 
@@ -97,6 +100,11 @@ class Routes:
 
     def _body_limit(self, caller: Caller, request: Request) -> int:
         settings = self._hub.settings
+        if self._hub.cluster_routes and request.headers.get(b"authorization", b"").startswith(
+            _NODE
+        ):
+            caller.identify(request)
+            return max(MAX_NODE_BODY, settings.max_batch_body)
         path = request.path
         bulk = path.startswith(self._groups) and path.endswith(_MEMBERS)
         if bulk or path == self._prefix + b"/v1/publish":
@@ -140,6 +148,9 @@ class Routes:
             connection.respond(answer_preflight(self._hub, request))
             return
         methods = self._fixed.get(path)
+        if methods is None and path in self._hub.cluster_routes:
+            self._for_nodes(connection, request)
+            return
         if methods is None:
             if path == self._websocket:
                 raise BadRequest("This is a WebSocket: connect with an Upgrade.")
@@ -155,6 +166,14 @@ class Routes:
             serve_in_turn(handler, connection, request)
         else:
             handler(connection, request)
+
+    def _for_nodes(self, connection: HttpConnection, request: Request) -> None:
+        """They see to their own bodies, which are not those of clients."""
+        methods = self._hub.cluster_routes[request.path]
+        handler = methods.get(request.method)
+        if handler is None:
+            raise _not_allowed(*methods)
+        handler(connection, request)
 
     def _parse_pull(self, target: bytes) -> Asked | None:
         part, _, query = target[len(self._channels) :].partition(b"?")

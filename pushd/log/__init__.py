@@ -18,6 +18,7 @@ from pushd.log.requests import (
     LogOptions,
     Marks,
     MissingMessages,
+    Own,
     Stored,
 )
 from pushd.log.slowest import Slowest
@@ -41,6 +42,7 @@ __all__ = [
     "MembersChanged",
     "Membership",
     "MissingMessages",
+    "Own",
     "Receipts",
     "Slowest",
     "Stored",

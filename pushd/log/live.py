@@ -21,6 +21,10 @@ class Live:
         self.groups = Groups()
         # Who has joined and left since ``take_members_changed``.
         self.members_changed: list[MembersChanged] = []
+        # What was revoked, or is no longer, since ``take_revoked_changed``.
+        self.revoked_changed: list[tuple[str, str]] = []
+        # By channel, the epochs of lives that ended with the changes that were last applied.
+        self.ended: dict[str, str] = {}
         # Every head once, for those who go round; those that were deleted since are still in it.
         self.ring: deque[Head] = deque()
 
@@ -53,6 +57,7 @@ class Live:
 
     def change(self, effects: Iterable[Effect]) -> list[Change]:
         """Applies all of them; one Change for each channel that its readers must look at anew."""
+        self.ended = {}
         changed = {effect.apply(self): None for effect in effects}
         return [
             Change(channel, self.heads.get(channel)) for channel in changed if channel is not None
@@ -61,6 +66,11 @@ class Live:
     def take_members_changed(self) -> list[MembersChanged]:
         """Each once."""
         taken, self.members_changed = self.members_changed, []
+        return taken
+
+    def take_revoked_changed(self) -> list[tuple[str, str]]:
+        """Each once."""
+        taken, self.revoked_changed = self.revoked_changed, []
         return taken
 
     def of_life(self, channel: str, log_id: int) -> Head | None:
@@ -123,8 +133,10 @@ class Deleted(NamedTuple):
     log_id: int
 
     def apply(self, live: Live) -> str | None:
-        if live.of_life(self.channel, self.log_id) is not None:
+        head = live.of_life(self.channel, self.log_id)
+        if head is not None:
             del live.heads[self.channel]
+            live.ended[self.channel] = head.epoch
         return self.channel
 
 
@@ -168,4 +180,5 @@ class Revoked(NamedTuple):
             live.revocations.pop(self.key, None)
         else:
             live.revocations[self.key] = self.span
+        live.revoked_changed.append(self.key)
         return None

@@ -41,9 +41,9 @@ _logger = structlog.get_logger("pushd.log")
 class Log(Reading, Administration):
     """Everything on the loop; two threads behind it. ``run()`` is the service.
 
-    ``on_advance``, ``on_change`` and ``on_members`` hear of commits in their order, after ``heads``
-    and ``groups`` have been set and before anybody can read what they have removed. Set
-    ``retention`` before ``run()``.
+    ``on_advance``, ``on_change``, ``on_members`` and ``on_revoked`` hear of commits in their order,
+    after ``heads``, ``groups`` and ``revocations`` have been set and before anybody can read what
+    they have removed. Set ``retention`` before ``run()``.
     """
 
     def __init__(self, directory: Path, options: LogOptions | None = None) -> None:
@@ -53,6 +53,7 @@ class Log(Reading, Administration):
         self.on_advance: Callable[[list[Advance]], None] = _nobody_listens
         self.on_change: Callable[[list[Change]], None] = _nobody_listens
         self.on_members: Callable[[list[MembersChanged]], None] = _nobody_listens
+        self.on_revoked: Callable[[list[tuple[str, str]]], None] = _nobody_listens
         self.retention: Callable[[str], Retention] = lambda _: UNBOUNDED
         self._backlog = 0
         self._waiting_changes = 0
@@ -214,6 +215,11 @@ class Log(Reading, Administration):
             self._watch,
         )
 
+    @property
+    def ended(self) -> dict[str, str]:
+        """Of the changes that ``on_change`` is told of now: epochs of lives that have ended."""
+        return self._live.ended
+
     def statistics(self) -> LogStatistics:
         """Raises NotReady before ``run`` has opened the log."""
         writer = self._started_engine.writer
@@ -252,6 +258,9 @@ class Log(Reading, Administration):
             members_changed = self._live.take_members_changed()
             if members_changed:
                 call(self.on_members, members_changed)
+            revoked_changed = self._live.take_revoked_changed()
+            if revoked_changed:
+                call(self.on_revoked, revoked_changed)
         for work, result in results:
             if isinstance(work, Append):
                 self._lines.stored(work)

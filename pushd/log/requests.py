@@ -36,21 +36,34 @@ class Stored(NamedTuple):
     duplicate: bool
 
 
+class Own(NamedTuple):
+    """Whose own messages an append stores, and where that says that the user has read so far:
+    in the ``entries`` with these numbers, from 0. ``device``, ``session``: who knows it."""
+
+    user: str
+    device: str | None
+    session: str | None
+    entries: tuple[int, ...]
+
+
 class Append:
     """Entries that are stored all or not at all.
 
     ``publisher`` is the space in which ids count. ``done`` is called exactly once, on the loop,
     with one ``Stored`` per entry in the same order, or with the error. ``size`` is in bytes.
+    ``own``: for a log that is another node's.
     """
 
-    __slots__ = ("done", "entries", "publisher", "size")
+    __slots__ = ("done", "entries", "own", "publisher", "size")
 
     def __init__(
         self,
         entries: list[Entry],
         publisher: str,
         done: Callable[[list[Stored] | PushdError], None],
+        own: Own | None = None,
     ) -> None:
+        self.own = own
         self.entries = entries
         self.publisher = publisher
         self.done = done
