@@ -83,10 +83,13 @@ def _write(path: Path | None, report: dict[str, Any]) -> Path:
 
 
 def _choose(names: tuple[str, ...]) -> list[Case]:
-    known = {case.name: case for case in CASES}
-    if unknown := set(names) - set(known):
+    """By name, or the first word of several names."""
+    known = [case.name for case in CASES]
+    words = {*known, *(name.partition(" ")[0] for name in known)}
+    if unknown := set(names) - words:
         raise click.BadParameter(f"{', '.join(sorted(unknown))}; there are: {', '.join(known)}")
-    return [known[name] for name in names] if names else CASES
+    chosen = [case for case in CASES if {case.name, case.name.partition(" ")[0]} & set(names)]
+    return chosen or CASES
 
 
 @click.command(help=__doc__)

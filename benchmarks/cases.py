@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import alone, measures, people, servers, vanishing, watching
+from benchmarks import alone, clustering, measures, people, servers, vanishing, watching
 from benchmarks.measures import Measure
 
 
@@ -128,5 +128,27 @@ CASES = [
         "start on a log of {log_mb} MB",
         [Side("pushd", alone.start)],
         [Target("exec to ready, s", 1, at_most=True)],
+    ),
+    Case(
+        "cluster hop",
+        "a publish at one node answers a poll held at another",
+        [
+            Side("edge to edge", clustering.hop(2)),
+            Side("one node", clustering.hop(0)),
+            Side("owner to edge", clustering.hop(1)),
+        ],
+        [Target("p99, ms", 3, at_most=True, ratio=True)],
+    ),
+    Case(
+        "cluster pulls",
+        "{held_at_edge} polls held at one edge, {increments} publishes",
+        [Side("owner and edge", clustering.pulls)],
+        [Target("owner's pulls per increment", 1.05, at_most=True)],
+    ),
+    Case(
+        "cluster fanout",
+        "one publish to {subscribers} WebSockets at edges of one port",
+        [Side("two edges", clustering.fanout(2)), Side("one edge", clustering.fanout(1))],
+        [Target("frames/s", 1.6, ratio=True)],
     ),
 ]

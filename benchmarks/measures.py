@@ -32,6 +32,9 @@ class Sizes:
     storm_muted: int = 50
     log_bytes: int = 1 << 30
     people: int = 10_000
+    hops: int = 500
+    held_at_edge: int = 1000
+    increments: int = 20
 
 
 FULL = Sizes()
@@ -46,6 +49,9 @@ QUICK = Sizes(
     storm_seconds=8.0,
     log_bytes=100 << 20,
     people=1_000,
+    hops=100,
+    held_at_edge=300,
+    increments=5,
 )
 
 

@@ -115,7 +115,7 @@ def await_line(process: subprocess.Popen[bytes]) -> None:
         raise BenchmarkError("the server ended before it was ready")
 
 
-def _await_readyz(process: subprocess.Popen[bytes], port: int) -> None:
+def await_readyz(process: subprocess.Popen[bytes], port: int) -> None:
     end = time.monotonic() + READY_S
     while time.monotonic() < end:
         _check_alive(process)
@@ -150,18 +150,23 @@ def pushd(scratch: Path, data: Path | None = None, **given: str) -> Iterator[Ser
     command += ["--listen", f"127.0.0.1:{port}", "--data", str(data or scratch / "data")]
     began = time.monotonic()
     with process(command, scratch, env) as started:
-        _await_readyz(started, port)
-        options: dict[str, object] = {
-            "port": port,
-            "pid": started.pid,
-            "path": f"/v1/ws?channels={CHANNEL}",
-            "pull_path": MESSAGES,
-            "publish_path": MESSAGES,
-            "protocol": "pushd.v1",
-            "header": f"Authorization: Bearer {_token(secret)}",
-            "publish_header": f"Authorization: Bearer {key}",
-        }
-        yield Server(started.pid, port, time.monotonic() - began, options, key, secret)
+        await_readyz(started, port)
+        speaks = options(port, started.pid, key, secret)
+        yield Server(started.pid, port, time.monotonic() - began, speaks, key, secret)
+
+
+def options(port: int, pid: int, key: str, secret: str) -> dict[str, object]:
+    """How the load generator speaks to a pushd."""
+    return {
+        "port": port,
+        "pid": pid,
+        "path": f"/v1/ws?channels={CHANNEL}",
+        "pull_path": MESSAGES,
+        "publish_path": MESSAGES,
+        "protocol": "pushd.v1",
+        "header": f"Authorization: Bearer {_token(secret)}",
+        "publish_header": f"Authorization: Bearer {key}",
+    }
 
 
 @contextmanager
