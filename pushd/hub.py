@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import trio
 
+from pushd import __version__
 from pushd.access import Access
 from pushd.allowance import Allowance
 from pushd.announcer import Announcer
@@ -18,6 +19,7 @@ from pushd.audience import Audience
 from pushd.auth import Authenticator
 from pushd.core.names import SESSION_PREFIX
 from pushd.core.namespaces import Namespaces
+from pushd.core.nodes import NodeRecord
 from pushd.core.origins import Origins
 from pushd.core.responses import Responses
 from pushd.core.topics import Mark
@@ -35,6 +37,7 @@ from pushd.log import Advance, Change, Head, Log
 from pushd.marking import Marking
 from pushd.membership import Membership
 from pushd.metrics import Counters
+from pushd.nodes import Nodes
 from pushd.notices import Notices
 from pushd.outbound import Endpoint
 from pushd.outgoing import Flusher
@@ -97,6 +100,7 @@ class Hub:
         default_factory=dict
     )
     turns: Turns = field(default_factory=Turns)  # of what takes a while on the loop
+    nodes: Nodes = field(default_factory=Nodes)
     since: float = field(default_factory=time.time)  # Unix seconds
     ready: bool = False
     connections: int = 0
@@ -111,6 +115,24 @@ class Hub:
     def overloaded(self) -> bool:
         """Whether the loop is so late that newcomers would only make it later for all."""
         return self.lag_s > self.settings.shed_lag
+
+    def describe(self) -> NodeRecord:
+        """What this node says of itself now."""
+        redis = self.nodes.redis()
+        return NodeRecord(
+            node=self.node_id,
+            role=self.nodes.role,
+            url=self.nodes.url,
+            version=__version__,
+            since=self.since,
+            sessions=len(self.sessions),
+            connections=self.connections,
+            held=len(self.pulls.held),
+            lag_ms=round(self.lag_s * 1000, 3),
+            generation=self.nodes.generation(),
+            stale_ms=self.nodes.stale_ms(),
+            redis="" if redis is None else str(redis.get("state", "")),
+        )
 
     def check_load(self) -> None:
         """For newcomers. Raises Overloaded while the loop is late, and counts them."""

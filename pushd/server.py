@@ -9,13 +9,13 @@ from __future__ import annotations
 import gc
 import socket
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 import trio
 
 from pushd import __version__
-from pushd.build import make_hub, make_log
+from pushd.build import make_hub, make_log, make_node_tokens
 from pushd.calls import webhook_weakness
 from pushd.demo import furnish
 from pushd.errors import PushdError
@@ -31,6 +31,9 @@ from pushd.sse.handler import serve_events
 from pushd.web.lazy import LazyWeb
 from pushd.worker import Worker
 from pushd.ws.handshake import serve_websocket
+
+if TYPE_CHECKING:
+    from pushd.joining import Side
 
 ADMIN_ROOM = 64  # connections
 
@@ -103,21 +106,28 @@ async def run_node(
     ``announce`` is called once requests are accepted. On return ``services`` still runs what the
     node started: cancel it.
     """
-    durable = make_log(settings)
+    side = _make_side(settings)
+    durable = make_log(settings) if side is None or side.log is None else side.log
     ended = trio.Event()
     await services.start(_run_log, durable, ended)
-    hub = make_hub(settings, durable, services)
+    hub = make_hub(settings, durable, services, None if side is None else side.parts)
     durable.on_advance = hub.on_advance
     durable.on_change = hub.on_change
     durable.on_members = hub.membership.changed
-    hub.inboxes.learn_all(durable.heads)
-    hub.session_channels.clear(durable.heads)
-    await hub.announcer.clear(durable.heads)
+    if hub.access.sight.everywhere:
+        hub.inboxes.learn_all(durable.heads)
+        hub.session_channels.clear(durable.heads)
+        await hub.announcer.clear(durable.heads)
     await _start_services(hub, stopper, load or (lambda: settings))
+    if side is not None:
+        await side.start(hub, stopper.asked)
     async with trio.open_nursery() as connections:
-        acceptors = _open_doors(hub, connections, doors)
+        acceptors = _open_doors(hub, connections, doors, side)
+        if side is not None:
+            side.opened(hub, _url(doors.peers or doors.main))
         hub.ready = True
-        announce(hub)
+        if not stopper.asked.is_set():
+            announce(hub)
         await stopper.asked.wait()
         await drain(hub, acceptors, connections, stopper)
     await hub.application.stop()
@@ -141,19 +151,34 @@ async def _start_services(hub: Hub, stopper: Stopper, load: Callable[[], Setting
     await services.start(hub.announcer.run)
     await hub.application.start(services)
     await services.start(reloader.run)
-    if hub.settings.dev:
+    if hub.settings.dev and not hub.settings.edge:
         await furnish(hub)
 
 
-def _open_doors(hub: Hub, connections: trio.Nursery, doors: Doors) -> list[Acceptor]:
+def _make_side(settings: Settings) -> Side | None:
+    """What it is to other nodes. Raises BadSetting."""
+    if settings.redis is None:
+        return None
+    # imported here: a node that is alone needs nothing of it
+    from pushd.joining import make_side
+
+    return make_side(settings, make_node_tokens(settings))
+
+
+def _open_doors(
+    hub: Hub, connections: trio.Nursery, doors: Doors, side: Side | None
+) -> list[Acceptor]:
     """From now on connections are accepted; ``connections`` runs them."""
-    engines = Engines(serve_websocket, LazyWeb(hub).serve, serve_events)
+    own = LazyWeb(hub).serve
+    web = own if side is None else side.web(hub, own)
+    engines = Engines(serve_websocket, web, serve_events)
+    make_routes = Routes if side is None else side.routes
     most = min(hub.settings.max_connections, raise_file_limit())
-    routes = Routes(hub, engines, admin=doors.admin is None and not doors.closed)
+    routes = make_routes(hub, engines, admin=doors.admin is None and not doors.closed)
     acceptors = [Acceptor(doors.main, hub, routes, connections, most)]
     if doors.admin is not None:
         # Its room is its own: a crowd at the other door does not keep administrators out.
-        routes = Routes(hub, engines)
+        routes = make_routes(hub, engines)
         acceptors.append(Acceptor(doors.admin, hub, routes, connections, most + ADMIN_ROOM))
         log.info("admin side", address=_url(doors.admin))
     if doors.peers is not None:

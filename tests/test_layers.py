@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"core", "settings", "logs", "metrics", "limits", "worker"}) | frozenset({"groups"}),
     frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
     | frozenset({"pace"})
-    | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates", "sight"})
+    | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates", "sight", "nodes"})
     | frozenset({"places", "answers"})
     | frozenset({"nodetokens"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"poller", "pollers", "presence", "rooms", "announcer"}),
     frozenset({"hub"}),
     frozenset({"live", "front", "ws", "sse", "web", "reaper", "cluster"}),
-    frozenset({"build", "shutdown", "reload", "server", "demo", "workers"}),
+    frozenset({"build", "shutdown", "reload", "server", "demo", "workers", "joining"}),
     frozenset({"cli", "testing"}),
 )
 

@@ -19,6 +19,7 @@ from pushd.rates import Buckets, Rates
 from pushd.revocations import Standing
 from pushd.settings import Settings
 from pushd.settings.namespaces import make_rules
+from pushd.sight import Sight
 
 HOUR_S = 3600.0
 
@@ -45,8 +46,8 @@ class Base:
         return Quota(most, HOUR_S, f"new {what} of one user within an hour")
 
 
-def make_base(settings: Settings, log: Log) -> Base:
-    """On the Trio loop: the wheel starts with its clock."""
+def make_base(settings: Settings, log: Log, *, everywhere: bool) -> Base:
+    """On the Trio loop: the wheel starts with its clock. ``everywhere``: see ``Sight``."""
     namespaces = make_rules(settings.retention, settings.namespaces)
     counters = Counters()
     standing = Standing()
@@ -62,6 +63,7 @@ def make_base(settings: Settings, log: Log) -> Base:
             standing,
             groups=log.groups,
             presence_namespaces=namespaces.presence,
+            sight=Sight(everywhere=everywhere),
         ),
         TimingWheel(settings.heartbeat_check_interval, trio.current_time()),
         _make_fanout(settings, counters, namespaces),

@@ -46,7 +46,6 @@ class Role(NamedTuple):
     keeps: bool = True
     marking: type[Marking] = Marking
     deliveries: Callable[..., Deliveries] = Deliveries
-    session_channels: type[SessionChannels] = SessionChannels
 
 
 class _Reading(NamedTuple):
@@ -79,7 +78,7 @@ class _Presence(NamedTuple):
 def make_hub(settings: Settings, log: Log, services: trio.Nursery, role: Role | None = None) -> Hub:
     """``services``: the nursery that owns what outlives a connection. ``role`` None: it keeps."""
     role = role or Role()
-    base = make_base(settings, log)
+    base = make_base(settings, log, everywhere=role.keeps)
     sources = make_sources(settings)
     hook = make_hook(settings, base.standing, base.counters)
     reading = _make_reading(base)
@@ -108,7 +107,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery, role: Role | 
         publisher=publisher,
         rates=make_rates(settings),
         **people._asdict(),
-        session_channels=role.session_channels(
+        session_channels=SessionChannels(
             log,
             people.sessions,
             base.fanout,

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from pushd.core.nodes import NodeRecord as NodeRecord
 from pushd.log import Own
 
 PATH = "/v1/cluster/"
@@ -247,23 +248,6 @@ class OwnerRecord(msgspec.Struct):
     url: str
     generation: str
     at: float  # Unix seconds
-
-
-class NodeRecord(msgspec.Struct):
-    """What a node says of itself every few seconds; see ``GET /v1/nodes``."""
-
-    node: str
-    role: str  # owner or edge
-    url: str
-    version: str
-    since: float  # Unix seconds
-    sessions: int
-    connections: int
-    held: int
-    lag_ms: float
-    generation: str
-    stale_ms: int | None = None  # of an edge: since it was last confirmed
-    redis: str = ""
 
 
 class SessionRecord(msgspec.Struct):

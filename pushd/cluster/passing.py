@@ -1,0 +1,145 @@
+"""Requests that an edge does not answer itself: passed on to the owner, as they are.
+
+The client's own credential goes along: the owner decides as if the client had come to it. What it
+answers is passed back unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+import trio
+
+from pushd.core.responses import CLOSE, head_of, splice
+from pushd.errors import OwnerAway
+from pushd.front.connection import Engine, HttpConnection
+from pushd.front.heads import Request
+from pushd.front.origins import readable
+from pushd.handover import HandoverStream
+from pushd.hub import Hub
+
+CONNECT_S: Final = 5.0
+REQUEST_S: Final = 120.0  # as the web framework's own
+READ_SIZE: Final = 65536
+# What every node answers by itself: health, what it is, what is the same everywhere.
+OWN_PATHS: Final = (b"/metrics", b"/openapi.json", b"/asyncapi.json", b"/docs", b"/v1/nodes")
+OWN_PREFIXES: Final = (b"/client.js", b"/client/", b"/demo/")
+
+# Per connection (RFC 9110, 7.6.1), or replaced because the body is whole now.
+_DROPPED: Final = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"),
+        *(b"transfer-encoding", b"content-length", b"expect", b"x-forwarded-for"),
+    }
+)
+
+log = structlog.get_logger("pushd.cluster")
+
+
+class Passing:
+    """The engine of an edge that stands in for the web framework. ``owner``: its address, if it is
+    known."""
+
+    def __init__(self, hub: Hub, own: Engine, owner: Callable[[], str | None]) -> None:
+        """``own``: serves what every node answers by itself."""
+        self._hub = hub
+        self._own = own
+        self._owner = owner
+        self._prefix = hub.settings.path_prefix.encode()
+
+    async def serve(self, connection: HttpConnection) -> None:
+        """Raises nothing: who is connected is told."""
+        if self._is_own(connection.handed_path):
+            await self._own(connection)
+            return
+        request = connection.take_handed()
+        self._hub.counters.passed_on += 1
+        stream = HandoverStream(connection.out, b"", one_way=True)
+        connection.out.on_drained = stream.drained
+        answer = _Answer(stream)
+        with trio.move_on_after(REQUEST_S):
+            try:
+                await self._pass_on(request, connection.address, answer)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+                if not answer.begun:
+                    log.info("the owner could not be asked", reason=repr(error))
+                    await self._refuse(stream, request)
+        await stream.aclose()
+
+    def _is_own(self, path: bytes) -> bool:
+        bare = path.removeprefix(self._prefix)
+        return bare in OWN_PATHS or path.startswith(OWN_PREFIXES)
+
+    async def _pass_on(self, request: Request, address: str, answer: _Answer) -> None:
+        """Raises OSError or one of Trio's errors of streams."""
+        url = self._owner()
+        if url is None:
+            raise OSError("no owner is known")
+        async with await dial(url) as upstream, trio.open_nursery() as nursery:
+            nursery.start_soon(_until_gone, answer.stream, nursery.cancel_scope)
+            await upstream.send_all(_written(request, address))
+            while data := await upstream.receive_some(READ_SIZE):
+                await answer.write(bytes(data))
+            nursery.cancel_scope.cancel()
+        if not answer.begun:
+            raise OSError("no answer")
+
+    async def _refuse(self, stream: HandoverStream, request: Request) -> None:
+        error = OwnerAway("The node that owns the log cannot be reached.", retry_after=1)
+        self._hub.counters.errors[error.code] += 1
+        answer = self._hub.responses.problem(error)
+        if request.method == b"HEAD":
+            answer = head_of(answer)
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await stream.send_all(splice(answer, readable(self._hub, request) + CLOSE))
+
+
+class _Answer:
+    """What goes back. ``begun``: something has."""
+
+    def __init__(self, stream: HandoverStream) -> None:
+        self.stream = stream
+        self.begun = False
+
+    async def write(self, data: bytes) -> None:
+        self.begun = True
+        await self.stream.send_all(data)
+
+
+async def _until_gone(stream: HandoverStream, scope: trio.CancelScope) -> None:
+    """A client that leaves needs no answer."""
+    while await stream.receive_some():
+        pass
+    scope.cancel()
+
+
+async def dial(url: str) -> trio.abc.Stream:
+    """A connection to another node. Raises OSError, also when it takes too long."""
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    with trio.move_on_after(CONNECT_S):
+        if not secure:
+            return await trio.open_tcp_stream(host, port)
+        stream = await trio.open_ssl_over_tcp_stream(host, port, https_compatible=True)
+        await stream.do_handshake()
+        return stream
+    raise OSError(f"no connection within {CONNECT_S:.3g} s")
+
+
+def _written(request: Request, address: str) -> bytes:
+    """The request written anew: one reading only."""
+    lines = [b"%b %b HTTP/1.1" % (request.method, request.target)]
+    lines += [
+        b"%b: %b" % (name, value) for name, value in request.headers.items() if name not in _DROPPED
+    ]
+    if b"host" not in request.headers:
+        lines.append(b"host: localhost")
+    if request.body or request.method in (b"POST", b"PUT", b"PATCH"):
+        lines.append(b"content-length: %d" % len(request.body))
+    lines += [b"x-forwarded-for: " + address.encode(), b"connection: close"]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + request.body

@@ -1,0 +1,129 @@
+"""Several nodes on one address under one parent: real processes, a real Redis, killed for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tests.support.redis import RedisServer
+from tests.support.server import ServerProcess
+from tests.support.wire import KEY, ConnectionLost
+
+WORKERS = 2
+PATIENCE_S = 60.0
+
+
+@asynccontextmanager
+async def workers(home: Path) -> AsyncIterator[ServerProcess]:
+    async with RedisServer(home / "redis") as redis:
+        settings = {"redis": redis.url, "workers": str(WORKERS), "node_id": "n", "drain": "2s"}
+        server = ServerProcess(home, **settings)
+        server.environ["PUSHD_CLUSTER_KEY"] = "a-key-that-all-nodes-share"
+        server.secrets.append("a-key-that-all-nodes-share")
+        server.may_fail = True  # who is killed is told of as an error
+        async with server:
+            yield server
+
+
+def processes(server: ServerProcess) -> dict[str, int]:
+    """The nodes that run: their process ids by their names."""
+    assert server.process is not None
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    found = {}
+    for pid in map(int, children.read_text().split()):
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        for variable in variables:
+            name, _, value = variable.partition(b"=")
+            if name == b"PUSHD_NODE_ID":
+                found[value.decode()] = pid
+    return found
+
+
+async def until(happens: Callable[[], bool]) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while not happens():
+            await trio.sleep(0.02)
+
+
+async def ask(server: ServerProcess, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """On a connection of its own: which node answers is the kernel's choice."""
+    text = b"" if body is None else json.dumps(body).encode()
+    async with await server.http() as http:
+        answer = await http.request(method, path, KEY, text)
+    return answer.status, json.loads(answer.body) if answer.body else None
+
+
+async def names(server: ServerProcess) -> set[str]:
+    """The nodes that answer on the shared address."""
+    found = set()
+    for _ in range(60):
+        status, state = await ask(server, "GET", "/readyz")
+        if status == 200:
+            found.add(state["node"])
+    return found
+
+
+async def publish(server: ServerProcess, number: int) -> int:
+    """The seq. Tried again with the same id until it is stored."""
+    body = {"data": number, "id": f"m{number}"}
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            try:
+                status, stored = await ask(server, "POST", "/v1/channels/news/messages", body)
+            except ConnectionLost:
+                status = 0  # it went to a node that was killed just then
+            if status in (200, 201):
+                return int(stored["seq"])
+            await trio.sleep(0.05)
+
+
+async def test_nodes_share_an_address_and_what_dies_is_started_again(tmp_path: Path) -> None:
+    async with workers(tmp_path) as server:
+        everybody = {"n", "n-1", "n-2"}
+        assert set(processes(server)) == everybody
+        with trio.fail_after(PATIENCE_S):
+            while await names(server) != everybody:
+                pass
+        assert [await publish(server, number) for number in range(12)] == list(range(1, 13))
+        for victim in ("n-1", "n"):
+            before = processes(server)[victim]
+            os.kill(before, signal.SIGKILL)
+            assert await publish(server, 100 + before) > 0
+            await until(lambda name=victim, pid=before: processes(server).get(name, pid) != pid)
+        with trio.fail_after(PATIENCE_S):
+            while await names(server) != everybody:
+                pass
+        status, answer = await ask(server, "GET", "/v1/channels/news/messages?after=0&limit=100")
+        assert status == 200
+        assert [each["seq"] for each in answer["messages"]] == list(range(1, 15))
+
+
+async def test_all_of_them_stop_when_they_are_told(tmp_path: Path) -> None:
+    async with workers(tmp_path) as server:
+        nodes = processes(server)
+        server.terminate()
+        with trio.fail_after(PATIENCE_S):
+            assert await server.ended() == 0
+        assert not any(is_alive(pid) for pid in nodes.values())
+
+
+async def test_nobody_outlives_the_parent(tmp_path: Path) -> None:
+    async with workers(tmp_path) as server:
+        nodes = processes(server)
+        await server.kill()
+        await until(lambda: not any(is_alive(pid) for pid in nodes.values()))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
