@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support, which i
 
 from pushd.handlers import registered
 from tests.support.app import Server, running_server
+from tests.support.quiet import HEAD_S
 
 # No timed assertion in a test: machines are shared.
 settings.register_profile("pushd", deadline=None)
@@ -40,6 +41,12 @@ def own_handlers() -> Iterator[None]:
     registered.update(known)
     for module in mine:
         sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def never_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that keep quiet are slow when the test says so: see ``tests.support.quiet``."""
+    monkeypatch.setattr("pushd.front.patience.SLOW_S", HEAD_S - 1)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tests.support.gauges import gauge_reaches
 from tests.support.server import ServerProcess
 from tests.support.websocket import CLOSE, PING, PONG, TEXT, Closed, WebSocket
 
+SOON_S = 8  # the end of a token; until then a busy machine has opened a session
 FAST_CHECK = {"heartbeat_check_interval": "10ms"}
 FAST = {"heartbeat_interval": "200ms", "heartbeat_timeout": "500ms", **FAST_CHECK}
 # Pinged after three seconds of silence; two are left to answer, also for a machine that is busy.
@@ -77,15 +78,16 @@ async def test_the_end_of_a_token_is_the_end_of_the_session(tmp_path: Path) -> N
 
 
 async def expire(server: ServerProcess) -> None:
-    async with await open_session(server, "short", ttl_s=2) as socket:
+    async with await open_session(server, "short", ttl_s=SOON_S) as socket:
         await end_by_token(socket)
 
 
 async def refresh_for_longer(server: ServerProcess) -> None:
     """It outlives its first token, up to the end of the second one."""
-    async with await open_session(server, "renewed", ttl_s=2) as socket:
-        until = trio.current_time() + 2
-        await socket.send({"type": "refresh", "token": server.token("renewed", ttl_s=3)})
+    async with await open_session(server, "renewed", ttl_s=SOON_S) as socket:
+        until = trio.current_time() + SOON_S
+        token = server.token("renewed", ttl_s=SOON_S + 1)
+        await socket.send({"type": "refresh", "token": token})
         assert (await socket.message())["type"] == "refreshed"
         await end_by_token(socket)
         assert trio.current_time() > until
@@ -93,7 +95,7 @@ async def refresh_for_longer(server: ServerProcess) -> None:
 
 async def refresh_for_shorter(server: ServerProcess) -> None:
     async with await open_session(server, "cut", ttl_s=3600) as socket:
-        await socket.send({"type": "refresh", "token": server.token("cut", ttl_s=2)})
+        await socket.send({"type": "refresh", "token": server.token("cut", ttl_s=SOON_S)})
         assert (await socket.message())["type"] == "refreshed"
         await end_by_token(socket)
 

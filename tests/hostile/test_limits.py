@@ -18,14 +18,9 @@ from pushd.sessions import Session
 from tests.hostile.node import serves_on
 from tests.support.app import Server, Socket, running_server, until
 from tests.support.http import Peer, request
+from tests.support.quiet import HEAD_S, now_slow
 from tests.support.sessions import ask, session
 from tests.support.websocket import Closed
-
-
-@pytest.fixture(autouse=True)
-def soon_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pushd.front.patience.SLOW_S", 0.15)
-
 
 # -- sessions and held polls of one user -------------------------------------------------------
 
@@ -156,13 +151,14 @@ async def test_connections_of_one_address(tmp_path: Path) -> None:
         assert (await server.ask("GET", "/healthz")).status == 200
 
 
+@pytest.mark.usefixtures("never_slow")
 async def test_proxies_bring_many_clients(tmp_path: Path) -> None:
     limits: dict[str, Any] = {"max_connections_per_address": 1, "max_handshakes_per_address": 1}
+    limits["head_timeout"] = HEAD_S
     async with running_server(tmp_path, **limits) as server, AsyncExitStack() as stack:
         quiet = [await stack.enter_async_context(server.peer()) for _ in range(5)]
         await until(lambda: server.hub.connections == 5)
-        with trio.move_on_after(0.4):  # past the time when they are slow
-            assert not await quiet[0].is_closed()
+        now_slow(server)
         for peer in quiet:
             assert (await peer.ask("GET", "/healthz")).status == 200
 

@@ -89,7 +89,8 @@ async def test_pings_are_answered_with_what_they_carry(server: Server) -> None:
         assert (await ask(socket, "ping"))["type"] == "pong"
 
 
-QUICK: dict[str, Any] = {"heartbeat_interval": 0.1, "heartbeat_timeout": 0.6}
+# Who is silent is pinged after a second, and ended after one more.
+QUICK: dict[str, Any] = {"heartbeat_interval": 0.1, "heartbeat_timeout": 1.9}
 
 
 async def test_silence_is_pinged_and_then_ended(tmp_path: Path) -> None:
@@ -156,35 +157,53 @@ async def test_what_came_while_the_loop_stood_still_is_read_first(server: Server
 
 @pytest.mark.parametrize("sign", ["pong", "heartbeat"])
 async def test_any_sign_of_life_keeps_a_session(tmp_path: Path, sign: str) -> None:
-    async with running_server(tmp_path, **QUICK) as server, session(server) as socket:
-        for _ in range(3):  # longer than silence is borne
+    """Each time it is as if nothing had ever been missed."""
+    slow = {"heartbeat_interval": 0.1, "heartbeat_timeout": 60.0}
+    async with running_server(tmp_path, **slow) as server, session(server) as socket:
+        [live] = server.hub.sessions.by_id.values()
+        assert isinstance(live, WebSocketSession)
+        for _ in range(3):
+            live.last_seen -= 40.0  # pinged at thirty
+            live.expire()
             assert await socket.frame() == (PING, b"")
+            assert live.pinged is not None
             if sign == "pong":
                 await socket.send_frame(PONG, b"")
             else:
                 await socket.send({"type": "ping"})
                 assert json.loads((await socket.frame())[1]) == {"type": "pong"}
+            await until(lambda: live.pinged is None)
+            assert live.last_seen > trio.current_time() - 30.0
         assert server.hub.counters.heartbeats_missed == 0
 
 
-async def test_at_its_tokens_end_a_session_is_closed(server: Server) -> None:
-    """Unless it is refreshed. Tokens end at whole seconds; the session's own is made to."""
-    async with session(server) as socket, session(server) as refreshed:
-        for live in server.hub.sessions.by_id.values():
-            live.identity = replace(live.identity, expires=time.time() + 0.1)
-            live.rearm()  # type: ignore[attr-defined]
-        token = server.token("alice", ttl_s=3600)
+async def test_at_its_tokens_end_a_session_is_closed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it is refreshed."""
+    async with session(server, ttl_s=3600) as socket, session(server, ttl_s=3600) as refreshed:
+        token = server.token("alice", ttl_s=9000)
         assert (await ask(refreshed, "refresh", token=token))["type"] == "refreshed"
+        later = time.time() + 7200
+        monkeypatch.setattr(time, "time", lambda: later)
+        for live in list(server.hub.sessions.by_id.values()):
+            live.expire()
         bye = await farewell(socket, 4001)
         assert (bye["reason"], bye["reconnect"]) == ("token_expired", False)
         assert (await ask(refreshed, "ping"))["type"] == "pong"
 
 
 async def test_a_token_that_ends_sooner_ends_the_session_sooner(tmp_path: Path) -> None:
-    async with running_server(tmp_path, heartbeat_interval=3600) as server:
+    """The wheel sees to it, long before it would look for a heartbeat."""
+    rare = {"heartbeat_interval": 1800.0, "heartbeat_timeout": 3600.0}
+    async with running_server(tmp_path, **rare) as server:
         async with session(server) as socket:
-            await socket.send({"type": "refresh", "token": server.token("alice", ttl_s=2)})
+            [live] = server.hub.sessions.by_id.values()
+            await socket.send({"type": "refresh", "token": server.token("alice", ttl_s=600)})
             await socket.expect("refreshed")
+            assert 500 < live.deadline - trio.current_time() <= 600
+            live.identity = replace(live.identity, expires=time.time() + 0.05)
+            live.rearm()  # type: ignore[attr-defined]
             assert (await farewell(socket, 4001))["reason"] == "token_expired"
         await gone(server)
 
