@@ -35,10 +35,13 @@ async def workers(home: Path) -> AsyncIterator[ServerProcess]:
 def processes(server: ServerProcess) -> dict[str, int]:
     """The nodes that run: their process ids by their names."""
     assert server.process is not None
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     found = {}
-    for pid in map(int, children.read_text().split()):
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")  # threads start processes
+    for pid in {int(pid) for children in tasks for pid in children.read_text().split()}:
+        try:
+            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
         for variable in variables:
             name, _, value = variable.partition(b"=")
             if name == b"PUSHD_NODE_ID":
