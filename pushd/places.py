@@ -26,6 +26,10 @@ class Places:
         head = self._log.heads.get(channel)
         return UNWRITTEN if head is None else Position(head.epoch, head.first, head.seq)
 
+    def is_public(self, channel: str) -> bool:
+        """Whether every user may read it."""
+        return channel == "all" or self._namespaces.of(channel).public
+
     def after(self, channel: str, cursor: Cursor, at: Position) -> int:
         """The seq after which to answer. Raises Reset when that answer could not be complete.
 

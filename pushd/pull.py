@@ -6,6 +6,7 @@ moves. Those that wait are in ``polls``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from pushd.core.positions import Cursor
 from pushd.core.pulling import UNWRITTEN, Position, answer_body
 from pushd.core.responses import Responses
 from pushd.core.wheel import Expiring, TimingWheel
-from pushd.errors import Overloaded, PushdError
+from pushd.errors import NotReady, Overloaded, PushdError
 from pushd.fanout import Fanout
 from pushd.limits import Shares
 from pushd.log import Head, Log, MissingMessages
@@ -26,6 +27,10 @@ from pushd.tails import Tails
 
 log = structlog.get_logger("pushd.pull")
 
+# Without the owner, a node that follows another one's log says so, and then does not answer any
+# more where it may matter who may read.
+STALE_TOLD_S = 2.0
+STALE_REFUSED_S = 5.0
 MAX_READS = 8  # for one pull, of a channel that is changed meanwhile again and again
 
 Reply = Callable[[bytes | PushdError], None]
@@ -83,16 +88,18 @@ class Pulls(Polls):
 
         ``read_before``: how often the log was read for it in vain. Raises Reset.
         """
+        stale = None if self.log.stale < STALE_TOLD_S else self._stale(channel)
         head = self.log.heads.get(channel)
         if head is None:
             self.places.after(channel, cursor, UNWRITTEN)
-            return self._responses.make(200, answer_body(channel, UNWRITTEN, 0, []))
+            return self._responses.make(200, answer_body(channel, UNWRITTEN, 0, [], stale=stale))
         at = Position(head.epoch, head.first, head.seq)
         after = self.places.after(channel, cursor, at)
-        finished = self._tails.answer(head, after, limit, self._responses.date)
-        if finished is not None:
-            self.counters.pulls_cached += 1
-            return finished
+        if stale is None:
+            finished = self._tails.answer(head, after, limit, self._responses.date)
+            if finished is not None:
+                self.counters.pulls_cached += 1
+                return finished
         if after >= head.seq:
             return self._finish(head, at, after, limit, [])
         messages = self._tails.messages(head, after, limit, self.max_bytes)
@@ -101,15 +108,23 @@ class Pulls(Polls):
         self._load(head, at, after, _Ask(channel, cursor, limit, reply, read_before))
         return None
 
+    def _stale(self, channel: str) -> int:
+        """Milliseconds. Raises NotReady where nobody may be told any more."""
+        stale = self.log.stale
+        if stale >= STALE_REFUSED_S and not (stale < math.inf and self.places.is_public(channel)):
+            raise NotReady("This node has not heard of the others for a while.", retry_after=1)
+        return int(stale * 1000)
+
     def _finish(
         self, head: Head, at: Position, after: int, limit: int, messages: list[bytes]
     ) -> bytes:
         newest = after + len(messages)
         # Of what this answer does not bring.
         fading = self.places.fading(head.channel, newest) if newest < at.seq else None
-        body = answer_body(head.channel, at, after, messages, fading=fading)
+        stale = None if self.log.stale < STALE_TOLD_S else self._stale(head.channel)
+        body = answer_body(head.channel, at, after, messages, fading=fading, stale=stale)
         answer = self._responses.make(200, body)
-        if (head.epoch, head.first, head.seq) == at:
+        if stale is None and (head.epoch, head.first, head.seq) == at:
             self._tails.keep_answer(head, after, limit, answer, self._responses.date)
         return answer
 
@@ -138,7 +153,10 @@ class Pulls(Polls):
                 result = messages
             else:
                 now = Position(at.epoch, head.first, at.seq)
-                result = self._finish(head, now, after, ask.limit, messages)
+                try:
+                    result = self._finish(head, now, after, ask.limit, messages)
+                except PushdError as error:
+                    result = error
             for each in waiting:
                 _give(each, result)
 
@@ -169,4 +187,6 @@ class Pulls(Polls):
         """The object without messages, whether there are some or not. Raises Reset."""
         at = self.places.of(channel)
         after = self.places.after(channel, cursor, at)
-        return answer_body(channel, at, after, [], fading=self.places.fading(channel, after))
+        stale = None if self.log.stale < STALE_TOLD_S else self._stale(channel)
+        fading = self.places.fading(channel, after)
+        return answer_body(channel, at, after, [], fading=fading, stale=stale)

@@ -34,6 +34,8 @@ Read = tuple[str, int, int, int]
 class Log:
     """Keeps what is asked for until the test answers it."""
 
+    stale = 0.0
+
     def __init__(self) -> None:
         self.heads: dict[str, Head] = {}
         self.reads: list[tuple[Read, Callable[[list[bytes] | PushdError], None]]] = []

@@ -36,6 +36,8 @@ NEW = 1 << 52
 class Log:
     """As the log does it: what was read is of the time of asking, and refused if that is over."""
 
+    stale = 0.0
+
     def __init__(self) -> None:
         self.heads: dict[str, Head] = {}
         self.stored: dict[tuple[str, str], list[bytes]] = {}

@@ -39,6 +39,8 @@ class EdgeLog(Log):
     owner before they come here.
     """
 
+    mirrors = True
+
     def __init__(self, upstream: Upstream, options: LogOptions | None = None) -> None:
         super().__init__(Path(), options)
         self.heads = self._live.heads

@@ -81,17 +81,18 @@ def answer_body(
     messages: list[bytes],
     more: bool | None = None,
     fading: Fading | None = None,
+    stale: int | None = None,
 ) -> bytes:
     """The object that answers a pull: ``messages`` follow ``after`` without a hole.
 
     ``more``: whether there are others to ask for; None: whether the head is farther. ``fading``: of
-    those that follow.
+    those that follow. ``stale``: milliseconds since this node knew how things are.
     """
     newest = after + len(messages)
     if more is None:
         more = newest < at.seq
     return (
-        b'{"channel":%b,"epoch":"%b","first":%d,"head":%d,"next":"%b.%d","more":%b,%b"messages":[%b]}'
+        b'{"channel":%b,"epoch":"%b","first":%d,"head":%d,"next":"%b.%d","more":%b,%b%b"messages":[%b]}'
         % (
             _encode_string(channel),
             at.epoch.encode(),
@@ -101,6 +102,7 @@ def answer_body(
             newest,
             b"true" if more else b"false",
             b"" if fading is None else fading.as_text(),
+            b"" if stale is None else b'"stale":%d,' % stale,
             b",".join(messages),
         )
     )
@@ -113,6 +115,7 @@ class _Answer(msgspec.Struct):
     head: int
     next: str
     messages: list[msgspec.Raw]
+    stale: int | None = None
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
@@ -128,7 +131,7 @@ def shorten(body: bytes, max_bytes: int, fading: Callable[[str, int], Fading | N
     at = Position(answer.epoch, answer.first, answer.head)
     messages = cut(list(map(bytes, answer.messages)), max_bytes)
     faded = fading(answer.channel, after + len(messages))
-    return answer_body(answer.channel, at, after, messages, fading=faded)
+    return answer_body(answer.channel, at, after, messages, fading=faded, stale=answer.stale)
 
 
 def cut(messages: list[bytes], max_bytes: int) -> list[bytes]:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import msgspec
 from msgspec.json import encode
 
+from pushd.catchup import caught_up, judged
 from pushd.core.frames import bye_json
 from pushd.core.names import check_channel, check_device
 from pushd.core.permissions import Identity
-from pushd.core.positions import Cursor, parse_cursor
+from pushd.core.positions import START, Cursor, parse_cursor
 from pushd.errors import BadRequest, PushdError, TooLarge
 from pushd.front.bodies import MultiBody, ack_decoder, decode_body, multi_decoder
 from pushd.front.connection import HttpConnection
@@ -30,6 +31,7 @@ class MultiPull:
 
     __slots__ = (
         "_asked",
+        "_away",
         "_body",
         "_box",
         "_connection",
@@ -47,6 +49,7 @@ class MultiPull:
         self._body = body
         self._device: str | None = None
         self._asked: list[tuple[str, Cursor | PushdError]] = []
+        self._away: PushdError | None = None  # why the owner of the log could not be asked
         self._box: Box | None = None  # of what the client is told beside messages
         self._poller: Poller | None = None  # whose session it is
         self._version = self._hub.log.groups.version  # at which rights were looked at
@@ -68,9 +71,9 @@ class MultiPull:
                 )
         mine = [name for name in self._mine() if name not in body.cursors]
         if not mine:
-            self._loaded({})
+            self._catch_up({})
         elif self._identity.user is None or self._device is None:
-            self._loaded({name: Marks(None, None) for name in mine})
+            self._catch_up({name: Marks(None, None) for name in mine})
         else:
             self._hub.log.load_marks(
                 self._identity.user, self._device, mine, self._marks_loaded(mine)
@@ -102,9 +105,36 @@ class MultiPull:
             if isinstance(marks, PushdError):
                 self._connection.refuse(marks)
             else:
-                self._loaded({name: marks.get(name, Marks(None, None)) for name in mine})
+                self._catch_up({name: marks.get(name, Marks(None, None)) for name in mine})
 
         return loaded
+
+    def _catch_up(self, mine: dict[str, Marks]) -> None:
+        """A node that is behind what the client was told asks the owner of the log first."""
+        ahead = self._ahead(mine) if self._hub.log.mirrors else []
+        if not ahead:
+            self._loaded(mine)
+            return
+
+        def told(away: PushdError | None) -> None:
+            self._away = away
+            self._loaded(mine)
+
+        self._hub.log.catch_up(ahead, told)
+
+    def _ahead(self, mine: dict[str, Marks]) -> list[str]:
+        ahead = [name for name, marks in mine.items() if self._is_ahead(name, marks.delivered)]
+        for name, text in self._body.cursors.items():
+            try:
+                self._hub.access.check_read(self._identity, check_channel(name), time.time())
+                if self._is_ahead(name, parse_cursor(text)):
+                    ahead.append(name)
+            except PushdError:
+                continue  # said in its place
+        return ahead
+
+    def _is_ahead(self, channel: str, cursor: Cursor | None) -> bool:
+        return self._hub.log.behind(channel, cursor or START, self._body.atleast.get(channel, 0))
 
     def _loaded(self, mine: dict[str, Marks]) -> None:
         hub, user = self._hub, self._identity.user
@@ -161,7 +191,7 @@ class MultiPull:
         try:
             return Cursor(at.epoch, self._hub.pulls.places.after(channel, cursor, at))
         except PushdError as error:
-            return error
+            return judged(error, self._away)
 
     def _moved(self) -> bool:
         if self._box or (self._poller is not None and self._poller.parted):
@@ -236,7 +266,12 @@ def ack(connection: HttpConnection, request: Request) -> None:
     if len(body.cursors) > hub.settings.max_cursors:
         raise TooLarge(f"At most {hub.settings.max_cursors} cursors at once.")
     device = device_of(identity, check_device(body.device) if body.device is not None else None)
-    refused = hub.marking.ack(identity, device, body.cursors, time.time())
-    for error in refused.values():
-        raise error
-    connection.respond(hub.responses.make(204, b""))
+
+    def record(away: PushdError | None) -> None:
+        refused = hub.marking.ack(identity, device, body.cursors, time.time())
+        for error in refused.values():
+            connection.refuse(judged(error, away))
+            return
+        connection.respond(hub.responses.make(204, b""))
+
+    caught_up(hub.log, body.cursors, record)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pushd.catchup import judged
 from pushd.core.names import Kind, check_device, kind_of
 from pushd.core.permissions import Identity
 from pushd.core.positions import HEAD, START, Cursor, parse_cursor
@@ -24,17 +25,17 @@ class Ask(NamedTuple):
     limit: int
     wait: float
     device: str | None
+    atleast: int = 0  # a seq that the client was told of
 
 
 def parse_ask(given: Mapping[str, str], max_limit: int, max_wait: float) -> Ask:
     """Raises BadRequest that says what is wrong."""
-    if "atleast" in given:
-        parse_seq("atleast", given["atleast"])  # one node is never behind a hint of its own
     return Ask(
         parse_cursor(given["after"]) if "after" in given else None,
         parse_count("limit", given["limit"], max_limit) if "limit" in given else DEFAULT_LIMIT,
         parse_wait(given.get("wait", "0"), max_wait),
         check_device(given["device"]) if "device" in given else None,
+        parse_seq("atleast", given["atleast"]) if "atleast" in given else 0,
     )
 
 
@@ -114,6 +115,20 @@ class SinglePull:
 
     def _from(self, cursor: Cursor, device: str | None) -> None:
         """``device``: records the cursor as delivered (it was given, so it was processed)."""
+        hub, channel = self._hub, self._channel
+        if hub.log.behind(channel, cursor, self._ask.atleast):
+            hub.log.catch_up([channel], lambda away: self._caught_up(cursor, device, away))
+        else:
+            self._begin(cursor, device)
+
+    def _caught_up(self, cursor: Cursor, device: str | None, away: PushdError | None) -> None:
+        try:
+            self._hub.access.check_read(self._identity, self._channel, time.time())
+            self._begin(cursor, device)
+        except PushdError as error:
+            self._connection.refuse(judged(error, away))
+
+    def _begin(self, cursor: Cursor, device: str | None) -> None:
         hub, channel = self._hub, self._channel
         at = hub.pulls.position(channel)
         after = hub.pulls.places.after(channel, cursor, at)

@@ -106,7 +106,9 @@ class Log(Reading, Administration):
         self._waiting_changes += 1
         self._put(request)
 
-    # -- how old it is: nothing, unless another node's log is followed
+    # -- how old it is: not at all, unless another node's log is followed
+
+    mirrors = False  # it is another node's
 
     @property
     def stale(self) -> float:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from pushd.catchup import caught_up, judged
 from pushd.core.frames import (
     Ack,
     Auth,
@@ -74,15 +76,21 @@ class FrameHandlers:
         good, denied = hub.sessions.allowed(session, asked.channels)
 
         def loaded(marks: dict[str, Marks] | PushdError) -> None:
-            session.settled()
             if isinstance(marks, PushdError):
+                session.settled()
                 session.deny(marks)
-                return
+            else:
+                caught_up(hub.log, asked.channels, partial(follow, marks))
+
+        def follow(marks: dict[str, Marks], away: PushdError | None) -> None:
+            session.settled()
             if session.id not in hub.sessions.by_id:
                 return  # closed meanwhile
             # Decided now, when it is done: a refresh may have come, or other subscribes.
             allowed, refused = hub.sessions.allowed(session, good)
-            heads = hub.sessions.follow(session, allowed, asked.channels, marks)
+            # What cannot be judged now, its pull will tell.
+            cursors = {} if away is not None else asked.channels
+            heads = hub.sessions.follow(session, allowed, cursors, marks)
             denied.extend(refused)
             session.send(frame("subscribed", heads=heads, denied=denied))
 
@@ -103,17 +111,32 @@ class FrameHandlers:
         session = self._session
         if len(asked.cursors) > session.hub.settings.max_cursors:
             raise TooLarge(f"At most {session.hub.settings.max_cursors} cursors at once.")
-        refused = session.hub.marking.ack(
-            session.identity, session.device, asked.cursors, time.time()
-        )
-        for error in refused.values():
-            session.deny(error)
+
+        def record(away: PushdError | None) -> None:
+            session.settled()
+            refused = session.hub.marking.ack(
+                session.identity, session.device, asked.cursors, time.time()
+            )
+            for error in refused.values():
+                session.deny(judged(error, away))
+
+        session.began()
+        caught_up(session.hub.log, asked.cursors, record)
 
     def _read(self, asked: Read) -> None:
-        session = self._session
-        session.hub.marking.read(
-            session.identity, asked.channel, asked.cursor, time.time(), session.device, session
-        )
+        session, now = self._session, time.time()
+
+        def record(away: PushdError | None) -> None:
+            session.settled()
+            try:
+                session.hub.marking.read(
+                    session.identity, asked.channel, asked.cursor, now, session.device, session
+                )
+            except PushdError as error:
+                session.deny(judged(error, away))
+
+        session.began()
+        caught_up(session.hub.log, {asked.channel: asked.cursor}, record)
 
     def _publish(self, asked: Publish, text: str) -> None:
         """The frame's id is also the message's, unless it has one: so a retry stores once."""
