@@ -23,7 +23,7 @@ from pushd.settings.tables import suggestion
 # In the order of the help: start it, use it, look at it, keep its data.
 COMMANDS = (
     *("serve", "token", "key", "publish", "pull", "tail", "call", "inbox"),
-    *("channels", "groups", "users", "sessions", "presence", "replay", "config"),
+    *("channels", "groups", "users", "sessions", "presence", "nodes", "replay", "config"),
     *("backup", "restore", "verify", "compact", "migrate", "export", "import"),
 )
 

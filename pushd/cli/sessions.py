@@ -13,7 +13,7 @@ from pushd.cli.tables import JSON_OPTION, LIMIT_OPTION, first, moment, name, pri
 from pushd.cli.terminal import say_error
 from pushd.client import Client, SessionItem
 
-COLUMNS = ("session", "user", "device", "transport", "address", "since", "seen")
+COLUMNS = ("session", "user", "device", "transport", "node", "address", "since", "seen")
 
 
 @click.group("sessions")
@@ -23,11 +23,12 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--user", help="Only those of this user.")
+@click.option("--node", help="Only those of this node, by its id.")
 @LIMIT_OPTION
 @JSON_OPTION
 @connection_options("key")
 def list_sessions(
-    connection: Connection, user: str | None, limit: int | None, as_json: bool
+    connection: Connection, user: str | None, node: str | None, limit: int | None, as_json: bool
 ) -> None:
     """List the sessions: WebSockets, event streams, and devices that poll.
 
@@ -35,11 +36,12 @@ def list_sessions(
     Examples:
       pushctl sessions list
       pushctl sessions list --user alice --json
+      pushctl sessions list --node host2
     """
 
     async def main() -> None:
         async with Client(connection.url, connection.credential) as client:
-            found = await first(client.sessions.list(user=user), limit)
+            found = await first(client.sessions.list(user=user, node=node), limit)
         rows = map(cells, found)
         print_items(found, as_json, COLUMNS, rows, "nobody is connected")
 
@@ -53,6 +55,7 @@ def cells(session: SessionItem) -> tuple[str, ...]:
         name(session.user),
         name(session.device),
         session.transport,
+        name(session.node),
         name(session.address),
         moment(session.since),
         moment(session.last_seen),

@@ -17,6 +17,7 @@ from pushd.client.people import (
     GroupOfUser,
     Member,
     MembersChanged,
+    NodeItem,
     Revoked,
     SessionItem,
     UserInfo,
@@ -88,11 +89,13 @@ class Sessions:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def list(self, *, user: str | None = None) -> Pages[SessionItem]:
-        """All live sessions, or those of one user."""
+    def list(self, *, user: str | None = None, node: str | None = None) -> Pages[SessionItem]:
+        """All live sessions, or those of one user, or of one node."""
         params: dict[str, str | int] = {"limit": _MOST}
         if user is not None:
             params["user"] = user
+        if node is not None:
+            params["node"] = node
         return Pages(self._http, "/v1/sessions", params, SessionItem)
 
     async def kick(
@@ -106,6 +109,17 @@ class Sessions:
                 raise
             return False
         return True
+
+
+class Nodes:
+    """``client.nodes``."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def list(self) -> Pages[NodeItem]:
+        """All nodes, as the one knows them that is asked."""
+        return Pages(self._http, "/v1/nodes", {}, NodeItem)
 
 
 class Groups:

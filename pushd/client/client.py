@@ -10,7 +10,7 @@ from types import TracebackType
 import httpx
 import trio
 
-from pushd.client.administration import Groups, Sessions, Users
+from pushd.client.administration import Groups, Nodes, Sessions, Users
 from pushd.client.credential import Credential, TokenFunction
 from pushd.client.follow import Follow, Following, Plan
 from pushd.client.groups import body_exception
@@ -52,6 +52,7 @@ class Client(Sending, Reading):
         self.users = Users(self._http)
         self.sessions = Sessions(self._http)
         self.groups = Groups(self._http)
+        self.nodes = Nodes(self._http)
         self._device = device
         self._retries = retries or RetryPolicy()
         self._stack: AsyncExitStack | None = None

@@ -26,6 +26,23 @@ class SessionItem(msgspec.Struct, frozen=True):
     channels: list[str] = []
 
 
+class NodeItem(msgspec.Struct, frozen=True):
+    """A node. ``role``: the ``owner`` writes the log, an ``edge`` follows it. ``lag_ms``: how late
+    its loop is. ``stale_ms``: of an edge, since the owner last confirmed it."""
+
+    node: str
+    role: str
+    url: str
+    version: str
+    since: int
+    sessions: int
+    connections: int
+    held_polls: int
+    lag_ms: float
+    stale_ms: int | None = None
+    redis: str = ""
+
+
 class UserItem(msgspec.Struct, frozen=True):
     """``sessions``: how many. ``last_seen``: None for who is not online.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -39,7 +39,8 @@ class Told(msgspec.Struct):
 
 
 class Stats(msgspec.Struct):
-    """This node in numbers. ``users``: those online. ``transports``: the sessions of each."""
+    """This node in numbers. ``users``: those online, on all nodes that it knows of.
+    ``transports``: its sessions of each."""
 
     node: str
     version: str
@@ -70,22 +71,29 @@ class Stats(msgspec.Struct):
 
 
 class NodeItem(msgspec.Struct):
-    """A node. ``role``: the owner writes the log."""
+    """A node. ``role``: the ``owner`` writes the log, an ``edge`` follows it. ``url``: where other
+    nodes reach it; empty for one that is alone. ``lag_ms``: how late its loop is. ``stale_ms``: of
+    an edge, since the owner last confirmed it. ``redis``: ``connected``, or not."""
 
     node: str
     role: str
+    url: str
     version: str
-    ready: bool
     since: int
     sessions: int
-    users: int
     connections: int
     held_polls: int
+    lag_ms: float
+    stale_ms: int | None
+    redis: str
 
 
 class Nodes(msgspec.Struct):
+    """``redis``: how the node that answers sees it; null without."""
+
     items: list[NodeItem]
     next: str | None
+    redis: dict[str, Any] | None
 
 
 class SessionItem(msgspec.Struct):

@@ -147,7 +147,15 @@ async def test_nothing_is_changed_when_one_name_is_none(type_: Shell) -> None:
 async def test_sessions_and_users(type_: Shell, session: dict[str, Any]) -> None:
     id_ = session["session"]
     [line] = (await type_.good("sessions", "list")).lines
-    assert line[:5] == [id_, "alice", "phone", "websocket", "127.0.0.1"]
+    [node] = (await type_.good("nodes")).lines
+    assert node[:3] == [line[4], "owner", "1"]
+    [found] = (await type_.good("nodes", "--json")).json["items"]
+    assert (found["node"], found["sessions"]) == (line[4], 1)
+    assert line[:4] == [id_, "alice", "phone", "websocket"]
+    assert line[5] == "127.0.0.1"
+    there = await type_.good("sessions", "list", "--node", line[4])
+    assert len(there.lines) == 1
+    assert (await type_.good("sessions", "list", "--node", "nowhere")).out == ""
     [found] = (await type_.good("sessions", "list", "--user", "alice", "--json")).json["items"]
     assert (found["session"], found["following"]) == (id_, 3)
     assert (await type_.good("sessions", "list", "--user", "bob")).out == ""

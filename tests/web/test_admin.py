@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pushd.core.nodes import NodeRecord
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.sessions import ask, epoch, session
 from tests.web.keys import KEYS
@@ -335,8 +336,41 @@ async def test_nodes(server: Server) -> None:
         answer = await get(server, "/v1/nodes", "reader-key")
     [node] = answer["items"]
     assert answer["next"] is None
-    assert (node["node"], node["role"], node["ready"]) == (server.hub.node_id, "owner", True)
-    assert (node["sessions"], node["users"]) == (1, 1)
+    assert (node["node"], node["role"], node["url"]) == (server.hub.node_id, "owner", "")
+    assert (node["sessions"], node["stale_ms"], node["redis"]) == (1, None, "")
+    assert node["lag_ms"] >= 0
+    assert answer["redis"] is None
+
+
+async def test_nodes_of_a_cluster(server: Server) -> None:
+    """The owner first; of itself a node knows better than what others have heard of it."""
+    nodes = server.hub.nodes
+    old = NodeRecord(server.hub.node_id, "edge", "http://old:1", "0", 1.0, 9, 9, 9, 9.0, "g0")
+    edge = NodeRecord("edge1", "edge", "http://e:1", "1.0", 5.5, 7, 8, 2, 1.5, "g1", 120, "away")
+
+    async def others() -> list[NodeRecord]:
+        return [edge, old]
+
+    nodes.others, nodes.url = others, "http://o:1"
+    nodes.redis = lambda: {"state": "connected", "rtt_ms": 0.2}
+    answer = await get(server, "/v1/nodes")
+    assert answer["redis"] == {"state": "connected", "rtt_ms": 0.2}
+    owner, other = answer["items"]
+    assert (owner["role"], owner["url"], owner["redis"]) == ("owner", "http://o:1", "connected")
+    assert other == {
+        "node": "edge1",
+        "role": "edge",
+        "url": "http://e:1",
+        "version": "1.0",
+        "since": 5500,
+        "sessions": 7,
+        "connections": 8,
+        "held_polls": 2,
+        "lag_ms": 1.5,
+        "stale_ms": 120,
+        "redis": "away",
+    }
+    assert (await get(server, "/v1/stats"))["cluster"]["nodes"] == 2
 
 
 async def test_changes_are_logged_with_the_name_of_the_key(server: Server) -> None:

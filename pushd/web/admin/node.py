@@ -7,6 +7,7 @@ import time
 import trio
 
 from pushd import __version__
+from pushd.core.nodes import NodeRecord
 from pushd.core.permissions import ADMIN, READ
 from pushd.web.call import Call
 from pushd.web.operation import Answer, Operation
@@ -21,6 +22,7 @@ async def stats(call: Call) -> Stats:
     telling = application.telling
     log = hub.log.statistics()
     users = len(hub.presence)
+    nodes = len(await hub.nodes.all(hub.describe()))
     return Stats(
         node=hub.node_id,
         version=__version__,
@@ -47,24 +49,30 @@ async def stats(call: Call) -> Stats:
         calls=application.calls.under_way,
         application={each.name: EndpointState(**each.state()) for each in hub.endpoints},
         telling=Told(telling.channels_behind, telling.events_waiting, hub.counters.events_lost),
-        cluster=Cluster(1, len(hub.sessions.by_id), users),
+        cluster=Cluster(nodes, len(hub.sessions.by_id), users),
     )
 
 
 async def nodes(call: Call) -> Nodes:
     hub = call.hub
-    this = NodeItem(
-        node=hub.node_id,
-        role="owner",
-        version=__version__,
-        ready=hub.ready,
-        since=int(hub.since * 1000),
-        sessions=len(hub.sessions),
-        users=len(hub.presence),
-        connections=hub.connections,
-        held_polls=len(hub.pulls.held),
+    found = await hub.nodes.all(hub.describe())
+    return Nodes([_item(each) for each in found], None, hub.nodes.redis())
+
+
+def _item(record: NodeRecord) -> NodeItem:
+    return NodeItem(
+        node=record.node,
+        role=record.role,
+        url=record.url,
+        version=record.version,
+        since=int(record.since * 1000),
+        sessions=record.sessions,
+        connections=record.connections,
+        held_polls=record.held,
+        lag_ms=record.lag_ms,
+        stale_ms=record.stale_ms,
+        redis=record.redis,
     )
-    return Nodes([this], None)
 
 
 async def check_heartbeats(call: Call) -> Checked:
@@ -100,7 +108,8 @@ OPERATIONS = (
         path="/v1/nodes",
         tag="Nodes",
         summary="All nodes",
-        help="There is one: this one. It owns the log.",
+        help="As the node knows them that is asked: each tells of itself every few seconds, and "
+        "one that has not for 15 seconds is gone. A node without a cluster is alone.",
         scopes=(READ, ADMIN),
         answers=(Answer(200, "The nodes.", Nodes),),
         handler=nodes,
