@@ -18,7 +18,9 @@ from pushd.cluster.edgelog import EdgeLog
 from pushd.cluster.marking import EdgeMarking
 from pushd.cluster.owner import Owner, attach
 from pushd.cluster.passing import Passing
+from pushd.cluster.registry import Registry
 from pushd.cluster.remote import RemoteSessions
+from pushd.cluster.rollcall import RollCall
 from pushd.cluster.routes import EdgeRoutes
 from pushd.cluster.upstream import Upstream
 from pushd.cluster.wire import OwnerRecord
@@ -85,7 +87,9 @@ class OwnerSide(Side):
         self.owner = await attach(hub)
         self.owner.on_hints = self.bus.publish_hints
         self.remote = RemoteSessions(hub, self.owner.bye)
+        call = RollCall(self.bus, self.remote)
         await hub.services.start(self.bus.run)
+        await hub.services.start(call.run)
 
     def opened(self, hub: Hub, address: str) -> None:
         super().opened(hub, address)
@@ -113,7 +117,9 @@ class EdgeSide(Side):
     async def start(self, hub: Hub, stop: trio.Event) -> None:
         await super().start(hub, stop)
         edge = Edge(hub, self.log, self.bus, self.settings.cluster_sync)
+        registry = Registry(self.bus, hub.sessions, hub.happenings)
         await hub.services.start(self.bus.run)
+        await hub.services.start(registry.run)
         await hub.services.start(edge.run)
         await _first(edge.synced.wait, stop.wait)
 

@@ -67,6 +67,8 @@ class Sessions:
         self._max_channels = max_channels
         self._happenings = happenings or Happenings()
         self.rooms: Rooms | None = None  # where who follows a channel is told, if anywhere
+        # Of a session that lives: what it follows is different, or what its token says.
+        self.on_changed: Callable[[Session], None] | None = None
         # What other nodes are to do likewise: end all of a user, or of a group's members.
         self.on_end: Callable[[str, str, int, str, bool | None], None] = _nobody
 
@@ -196,6 +198,8 @@ class Sessions:
                 entry.update(self._compared(channel, cursors[channel], at))
             elif known.delivered is not None and is_within(known.delivered, at):
                 entry.update(self._lacking(channel, known.delivered.seq))
+        if self.on_changed is not None:
+            self.on_changed(session)
         return heads
 
     def head_json(
@@ -268,12 +272,16 @@ class Sessions:
                 self.rooms.followed(session, channel)
             for channel in set(before).difference(channels):
                 self.rooms.unfollowed(session, channel)
+        if self.on_changed is not None:
+            self.on_changed(session)
 
     def renew(self, session: Session, identity: Identity) -> None:
         """It has another token of the same user."""
         known, session.identity = session.identity, identity
         if self.rooms is not None and identity.attributes != known.attributes:
             self.rooms.refreshed(session)
+        if self.on_changed is not None and identity.attributes != known.attributes:
+            self.on_changed(session)
 
     def unfollow(self, session: Session, channels: Iterable[str]) -> list[str]:
         """Stop hints; returns the channels that were followed."""
@@ -285,6 +293,8 @@ class Sessions:
                 if self.rooms is not None:
                     self.rooms.unfollowed(session, channel)
                 gone.append(channel)
+        if gone and self.on_changed is not None:
+            self.on_changed(session)
         return gone
 
 

@@ -77,7 +77,7 @@ class Bus:
             self._heard,
         )
         self._news = trio.Event()
-        self._marker: bytes | None = None
+        self.marker: bytes | None = None  # what Redis has until it is emptied; None: not known yet
         self._asked = False  # a tick's answer is to come
         self._renewed = -math.inf
         self._owner = Ownership(
@@ -98,7 +98,7 @@ class Bus:
     def announce(self, record: OwnerRecord) -> None:
         """This node owns the log, from now on until ``run`` ends."""
         self._owner.announce(record)
-        self._hurry()
+        self.hurry()
 
     def post(
         self,
@@ -175,11 +175,12 @@ class Bus:
     # -- connections -----------------------------------------------------------------------------
 
     def _connected(self) -> None:
-        self._marker, self._asked = None, False
+        self.marker, self._asked = None, False
         call_all(self.on_gap)
-        self._hurry()
+        self.hurry()
 
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
+        """Look at once at what is looked at every second, and renew what is this node's."""
         self._renewed = -math.inf
         self._news.set()
 
@@ -207,12 +208,12 @@ class Bus:
             self._renewed = -math.inf
         if not isinstance(marker, bytes):
             return
-        known, self._marker = self._marker, marker
+        known, self.marker = self.marker, marker
         if known is not None and marker != known:
             log.warning("redis was emptied", redis=self.state.shown)
             self.state.emptied += 1
             call_all(self.on_gap)
-            self._hurry()
+            self.hurry()
 
     def _heard(self, heard: Heard) -> None:
         for hint in heard.hints:

@@ -263,3 +263,37 @@ class SessionRecord(msgspec.Struct):
     last_seen: float
     channels: list[str] = []
     attributes: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class SessionEnd(msgspec.Struct, array_like=True):
+    """Why a session ended, as a close code and in words."""
+
+    session: str
+    code: int
+    reason: str
+
+
+class SessionsState(msgspec.Struct):
+    """Of a node's sessions in Redis: what they are complete up to.
+
+    ``life``: of the node's process; ``base``: how often it has written all of them; ``number``: of
+    the last change since; ``count``: of sessions.
+    """
+
+    life: str
+    base: int
+    number: int
+    count: int
+
+
+class SessionsSaid(msgspec.Struct):
+    """A change of a node's sessions, numbered without a gap; or nothing but its last number.
+    ``live``: new ones, and such that are different now. ``gone``: the node has ended."""
+
+    node: str
+    life: str
+    base: int
+    number: int
+    live: list[SessionRecord] = []
+    closed: list[SessionEnd] = []
+    gone: bool = False

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -16,54 +14,8 @@ from pushd.cluster.bus import Bus
 from pushd.cluster.outbox import RedisAway
 from pushd.cluster.wire import Hint, NodeRecord, OwnerRecord
 from pushd.nodetokens import NodeTokens
+from tests.support.buses import running, until
 from tests.support.redis import PATIENCE, RedisServer
-
-KEY = b"the key that the nodes share"
-
-
-class Node:
-    """A bus that runs, and what it was told."""
-
-    def __init__(self, bus: Bus, *, hears: bool = True) -> None:
-        self.bus = bus
-        self.hints: list[Hint] = []
-        self.owners: list[OwnerRecord] = []
-        self.gaps = self.losses = 0
-        if hears:
-            bus.on_hint.append(self.hints.append)
-        bus.on_owner.append(self.owners.append)
-        bus.on_gap.append(self.gap)
-        bus.on_lost.append(self.lost)
-
-    def gap(self) -> None:
-        self.gaps += 1
-
-    def lost(self) -> None:
-        self.losses += 1
-
-    def heads(self) -> dict[str, tuple[str, int]]:
-        return {channel: (epoch, seq) for hint in self.hints for channel, epoch, seq in hint.heads}
-
-
-async def until(check: Callable[[], object]) -> None:
-    with trio.fail_after(PATIENCE):
-        while not check():
-            await trio.sleep(0.005)
-
-
-@asynccontextmanager
-async def running(url: str, *names: str, **options: Any) -> AsyncIterator[list[Node]]:
-    """Nodes of these names that are connected, unless ``connected=False``."""
-    connected = options.pop("connected", True)
-    settings = {"timeout_s": 1.0, "tick_s": 0.05, **options}
-    nodes = [Node(Bus(url, "t", NodeTokens(KEY, name), name, **settings)) for name in names]
-    async with trio.open_nursery() as nursery:
-        for node in nodes:
-            await nursery.start(node.bus.run)
-        if connected:
-            await until(lambda: all(node.gaps for node in nodes))
-        yield nodes
-        nursery.cancel_scope.cancel()
 
 
 def owner(node: str, generation: str) -> OwnerRecord:
@@ -145,7 +97,7 @@ async def test_the_owner_puts_its_record_right_but_yields_to_a_newer_one(
             await until(lambda: any("another node owns" in line["event"] for line in said))
             await redis.run("SET", "t:owner", newer)
             for _ in range(3):
-                a.bus._hurry()
+                a.bus.hurry()
                 asked = a.bus.state.rtt_ms
                 await until(lambda asked=asked: a.bus.state.rtt_ms != asked)
             assert await redis.run("GET", "t:owner") == newer
@@ -160,7 +112,7 @@ async def test_nodes_have_records_with_leases_and_take_them_away(redis: RedisSer
         a.bus.announce(owner("a", "1"))
         async with running(redis.url, "b") as (b,):
             b.bus.book.describe = lambda: record("b")
-            b.bus._hurry()
+            b.bus.hurry()
             a.bus.book._fresh_s = 0.0
             found: list[NodeRecord] = []
 
