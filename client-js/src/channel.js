@@ -4,6 +4,7 @@ import { Emitter } from './emitter.js'
  * @typedef {{
  *   message: import('./types.js').Message,
  *   reset: import('./types.js').ResetInfo & {cursor: string},
+ *   expiring: import('./types.js').Expiring,
  *   read: {channel: string, cursor: string},
  *   dropped: {channel: string, code: string, detail: string}
  * }} ChannelEvents

@@ -8,6 +8,7 @@ import { Http } from './http.js'
 import { Outbox, outboxStore } from './outbox.js'
 import { visible } from './page.js'
 import { Puller } from './puller.js'
+import { SESSION } from './state.js'
 import { localStore, memoryStore } from './stores.js'
 import { SharedHints, sharing } from './tabs.js'
 
@@ -137,7 +138,9 @@ export class Engine {
   /** @returns {import('./hints.js').HintListener} */
   #listener() {
     return {
-      places: () => Object.fromEntries(Object.entries(this.cursors).map(([name, cursor]) => [name, cursor ?? 'head'])),
+      // A session's own channels need no asking, and the next session has none of this one's.
+      places: () => Object.fromEntries(Object.entries(this.cursors)
+        .filter(([name]) => !name.startsWith(SESSION)).map(([name, cursor]) => [name, cursor ?? 'head'])),
       onFrame: (frame, kind) => this.#frame(frame, kind),
       onLost: (reason, wasLive) => {
         this.#hinting = undefined
@@ -158,6 +161,8 @@ export class Engine {
       this.say({ state: 'live', transport: kind })
       this.puller.live(frame)
     } else if (frame.type === 'subscribed') this.puller.learn(frame.heads ?? {})
+    // Of a group that was left, say; or it is followed again since it was given up.
+    else if (frame.type === 'unsubscribed') this.puller.suspect(frame.channels ?? [])
     else if (frame.type === 'read') this.#notice(frame)
     for (const { channel, code } of frame.denied ?? []) {
       // Of more channels than a session follows, some are pulled without hints.
@@ -171,7 +176,15 @@ export class Engine {
     const { known, own } = this.#owner
     /** @param {'message' | 'reset'} event */
     const handlers = (event) => () => [...(known(name)?.handlers(event) ?? []), ...own.handlers(event)]
-    if (outcome.kind === 'messages') return this.#delivery.run(name, outcome.messages, handlers('message'))
+    if (outcome.kind === 'messages') {
+      const run = () => this.#delivery.run(name, outcome.messages, handlers('message'))
+      if (!outcome.expiring) return run()
+      const { messages, in_ms: inMs } = outcome.expiring
+      const expiring = { channel: name, messages, inMs }
+      known(name)?.emit('expiring', expiring)
+      own.emit('expiring', expiring)
+      return Promise.resolve().then(run) // who is slow is told before the page
+    }
     if (outcome.kind === 'reset') {
       const reset = { ...outcome.reset, cursor: outcome.reset.resume }
       // Nothing is silent.
@@ -185,6 +198,7 @@ export class Engine {
   /** @param {string} name @param {string} code @param {string} detail */
   #drop(name, code, detail) {
     this.puller.unfollow(name)
+    if (name.startsWith(SESSION)) return // it ended with its session: that is no news
     const dropped = { channel: name, code, detail }
     const told = this.#owner.known(name)?.emit('dropped', dropped)
     if (!told && !this.#owner.own.emit('dropped', dropped)) this.#owner.failed(new PushError(code, detail), name)

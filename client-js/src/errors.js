@@ -63,13 +63,25 @@ function retryAfter(text) {
     : undefined
 }
 
+// After these nothing changes by coming again, unless a bye says otherwise.
+const FINAL = new Set([4001, 4003, 4009])
+
+/**
+ * Why a bye is the last word; undefined when the client may come again.
+ *
+ * @param {{code?: any, reason?: string, reconnect?: boolean}} bye
+ */
+export function errorOfBye({ code = 0, reason = '', reconnect = !FINAL.has(code) }) {
+  return reconnect ? undefined : errorOfClose(code, reason)
+}
+
 /**
  * Why a session ended for good.
  *
  * @param {number} code a close code of the protocol
  * @param {string} reason
  */
-export function errorOfClose(code, reason) {
+function errorOfClose(code, reason) {
   const detail = `The server ended the session (${code}): ${reason || 'no reason given'}`
   if (code === 4001) return new PushError(/expire/.test(reason) ? 'token_expired' : 'unauthorized', detail)
   return new PushError(code === 4003 ? 'forbidden' : 'kicked', detail)

@@ -1,11 +1,10 @@
-import { Backoff } from './backoff.js'
-import { PushError } from './errors.js'
+import { Adopter } from './adopt.js'
+import { PushError, errorOfBye } from './errors.js'
 import { Wakeup } from './env.js'
 import { Locator } from './locate.js'
-import { Following } from './state.js'
+import { Schedule } from './schedule.js'
+import { Following, bodyOf } from './state.js'
 
-const INTERVAL_MS = 20_000
-const INTERVAL_RANGE_MS = [1_000, 300_000]
 const WAIT_S = 25
 const LIMIT = 100
 // A poll that comes back empty sooner than this was not held.
@@ -24,21 +23,15 @@ const HELD_MS = 1_000
  * @property {(error: PushError) => void} final
  */
 
-/** Pulls when a hint says so, every interval in any case, and all the time without hints. */
+/** Pulls when it is time, hands on what comes, and knows what is to be asked next. */
 export class Puller {
   following = new Following()
   #changed = new Wakeup()
-  #polling = false
-  #pullAt = Infinity
-  #fullAt
-  #notBefore = 0
-  #intervalMs = INTERVAL_MS
+  #schedule
   #worked = false
-  #stalled = false
-  #trouble
-  #stall
   /** @type {AbortController | undefined} */
   #held
+  #adopter
   #locator
 
   /**
@@ -52,10 +45,8 @@ export class Puller {
     this.env = env
     this.consumer = consumer
     this.options = options
-    if (options.interval) this.#intervalMs = options.interval
-    this.#fullAt = env.now() + this.#intervalMs
-    this.#trouble = new Backoff(env.random)
-    this.#stall = new Backoff(env.random, 500, 10_000)
+    this.#schedule = new Schedule(env, options.interval)
+    this.#adopter = new Adopter(this.following, consumer.starts, options.mine)
     this.#locator = new Locator(http, env, options.device, LIMIT, {
       wanted: (name) => this.following.has(name) && this.following.cursor(name) === undefined,
       found: (name, part) => {
@@ -71,12 +62,10 @@ export class Puller {
 
   /** @param {import('./types.js').Frame} frame */
   live(frame) {
-    const [low, high] = /** @type {[number, number]} */ (INTERVAL_RANGE_MS)
-    const asked = (frame.pull?.interval_s ?? 0) * 1000
-    if (!this.options.interval && asked) this.#intervalMs = Math.min(Math.max(asked, low), high)
-    this.#fullAt = Math.min(this.#fullAt, this.env.now() + this.#intervalMs)
-    this.#polling = false
+    this.#schedule.advise(frame.pull?.interval_s ?? 0)
+    this.#schedule.polling = false
     const heads = frame.heads ?? {}
+    this.following.enter(frame.session ?? '')
     // Of those that the hello does not name nobody knows.
     this.following.suspect(this.following.names.filter((name) => !(name in heads)))
     this.learn(heads, frame.pull?.jitter_ms ?? 0)
@@ -86,20 +75,13 @@ export class Puller {
 
   /** Only held polls bring news now. */
   poll() {
-    this.#polling = true
+    this.#schedule.polling = true
     this.#changed.notify()
   }
 
   /** @param {Record<string, import('./types.js').Head>} heads @param {number} [jitterMs] */
   async learn(heads, jitterMs = 0) {
-    const own = Object.keys(heads).filter((name) => this.options.mine && !this.following.has(name))
-    const starts = own.length ? await this.consumer.starts(own) : {}
-    for (const name of own) {
-      const head = heads[name]
-      if (head && !this.following.has(name)) {
-        this.following.add(name, starts[name] ?? Following.firstContact(name, head))
-      }
-    }
+    await this.#adopter.met(heads)
     for (const [name, head] of Object.entries(heads)) {
       this.following.heard(name, head.epoch, head.head)
     }
@@ -111,10 +93,15 @@ export class Puller {
     if (this.following.heard(channel, epoch, seq)) this.#soon(jitter_ms)
   }
 
+  /** Something is strange about these: a pull has to tell. @param {string[]} names */
+  suspect(names) {
+    this.following.suspect(names)
+    this.#soon(0)
+  }
+
   /** The network is back, or the page is visible again. */
   wake() {
-    this.#notBefore = 0
-    this.#fullAt = this.env.now()
+    this.#schedule.atOnce()
     this.#changed.notify()
   }
 
@@ -133,11 +120,12 @@ export class Puller {
     this.following.remove(name)
   }
 
-  /** A large channel's clients spread their pulls. @param {number} jitterMs */
+  // -- pulling -----------------------------------------------------------------------------------
+
+  /** @param {number} jitterMs */
   #soon(jitterMs) {
     if (!this.following.behind) return
-    const at = this.env.now() + this.env.random() * Math.max(jitterMs, 0)
-    this.#pullAt = Math.min(this.#pullAt, at)
+    this.#schedule.soon(jitterMs)
     this.#changed.notify()
   }
 
@@ -148,58 +136,43 @@ export class Puller {
     this.#changed.notify()
   }
 
-  // -- pulling -----------------------------------------------------------------------------------
-
   /** @param {AbortSignal} closed */
   async run(closed) {
     while (!closed.aborted) {
       for (const name of this.following.unplaced) this.#locator.begin(name, closed)
-      const ms = this.#dueIn()
+      const ms = this.#schedule.dueIn(this.following.behind, this.options.visible())
       if (ms > 0) await this.#changed.wait(this.env, ms, closed)
       else await this.#once(closed)
     }
   }
 
-  #dueIn() {
-    const now = this.env.now()
-    let at = Math.min(this.#fullAt, this.following.behind ? this.#pullAt : Infinity)
-    if (this.#polling && this.options.visible()) at = 0
-    return Math.max(at, this.#notBefore) - now
-  }
-
   /** @param {AbortSignal} closed */
   async #once(closed) {
     const began = this.env.now()
-    const everything = this.#polling || began >= this.#fullAt
+    const { polling } = this.#schedule
     // What is known to be there needs no waiting.
-    const held = this.#polling && !this.following.behind && this.options.visible()
-    const ask = this.following.begin(everything, this.options.mine)
-    this.#pullAt = Infinity
-    if (everything) this.#fullAt = began + this.#intervalMs * (0.8 + this.env.random() / 5)
+    const held = polling && !this.following.behind && this.options.visible()
+    const ask = this.following.begin(this.#schedule.begin(), this.options.mine)
     if (!Object.keys(ask.cursors).length && !ask.mine) {
       // Nothing to ask for; what changes that says so.
-      if (this.#polling) await this.#changed.wait(this.env, this.#fullAt - began, closed)
+      if (polling) await this.#changed.wait(this.env, this.#schedule.fullIn, closed)
       return
     }
     this.#held = held ? new AbortController() : undefined
     const answer = await this.#pull(ask, held ? WAIT_S : 0, this.#held?.signal)
     this.#held = undefined
     if (closed.aborted) return
-    if (!answer) return this.following.failed(ask)
-    const waited = held && this.env.now() - began >= HELD_MS
-    this.#pace(await this.#take(ask, answer), waited)
+    if (answer) {
+      const waited = held && this.env.now() - began >= HELD_MS
+      const news = await this.#take(ask, answer)
+      this.#schedule.pace(!news && (this.following.behind || (this.#schedule.polling && !waited)))
+    } else this.following.failed(ask)
     this.#soon(0)
   }
 
-  /**
-   * @param {import('./state.js').Ask} ask
-   * @param {number} wait
-   * @param {AbortSignal | undefined} signal
-   */
-  async #pull({ cursors, atleast, mine }, wait, signal) {
-    const device = this.options.device
-    const body = { cursors, limit: LIMIT, ...(wait && { wait }), ...(mine && { mine }),
-      ...(Object.keys(atleast).length && { atleast }), ...(device && { device }) }
+  /** @param {import('./state.js').Ask} ask @param {number} wait @param {AbortSignal | undefined} signal */
+  async #pull(ask, wait, signal) {
+    const body = bodyOf(ask, { limit: LIMIT, wait, device: this.options.device })
     try {
       const answer = await this.http.ask('POST', '/v1/pull', body, { signal, waitMs: wait * 1000 })
       if (typeof answer?.channels !== 'object') throw new PushError('bad_answer', 'Not of pushd')
@@ -213,7 +186,7 @@ export class Puller {
 
   #works() {
     this.#worked = true
-    this.#trouble.reset()
+    this.#schedule.works()
     this.consumer.trouble(undefined)
   }
 
@@ -224,29 +197,16 @@ export class Puller {
     // A proxy without its server is no reason to end what worked.
     if (!error.transient && !(this.#worked && error.foreign)) return this.consumer.final(error)
     this.consumer.trouble(error)
-    this.#notBefore = this.env.now() + this.#trouble.next(error.retryAfterMs)
+    this.#schedule.failed(error.retryAfterMs)
   }
 
-  /**
-   * Whether it brought anything.
-   *
-   * @param {import('./state.js').Ask} ask
-   * @param {any} answer
-   */
+  /** Whether it brought anything. @param {import('./state.js').Ask} ask @param {any} answer */
   async #take(ask, answer) {
     let news = false
     for (const [name, part] of Object.entries(answer.channels)) {
-      let asked = ask.cursors[name]
-      if (asked === undefined) {
-        if (!this.options.mine || this.following.has(name) || part.error) continue
-        // One of the user's own; where its answer begins only the server knows, unless the store does.
-        const start = (await this.consumer.starts([name]))[name]
-        this.following.add(name, start)
-        this.following.suspect([name])
-        if (start !== undefined) continue
-      } else {
-        this.consumer.told(name, asked)
-      }
+      const asked = ask.cursors[name]
+      if (asked !== undefined) this.consumer.told(name, asked)
+      else if (part.error || !(await this.#adopter.brought(name))) continue
       news = this.#outcome(name, asked, part) || news
     }
     this.following.suspect(ask.wanted.filter((name) => !(name in answer.channels)))
@@ -278,22 +238,9 @@ export class Puller {
 
   /** @param {import('./types.js').Frame} notice */
   #notice(notice) {
-    if (notice.type === 'bye' && notice.reconnect !== false) {
-      const rest = (notice.retry_after_ms ?? 0) + this.env.random() * 1000
-      this.#notBefore = Math.max(this.#notBefore, this.env.now() + rest)
-    }
-    this.consumer.notice(notice)
-  }
-
-  /** Going round without getting anywhere slows down; the first time may be chance. @param {boolean} news @param {boolean} waited */
-  #pace(news, waited) {
-    const inCircles = this.following.behind || (this.#polling && !waited)
-    if (!inCircles || news) {
-      this.#stalled = false
-      this.#stall.reset()
-      return
-    }
-    if (this.#stalled) this.#notBefore = Math.max(this.#notBefore, this.env.now() + this.#stall.next())
-    this.#stalled = true
+    if (notice.type !== 'bye') return this.consumer.notice(notice)
+    const final = errorOfBye(notice)
+    if (final) this.consumer.final(final)
+    else this.#schedule.rest(notice.retry_after_ms ?? 0)
   }
 }

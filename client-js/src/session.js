@@ -1,4 +1,4 @@
-import { errorOfClose } from './errors.js'
+import { errorOfBye } from './errors.js'
 import { openEvents, openWebSocket } from './link.js'
 
 const HELLO_MS = 10_000
@@ -7,8 +7,6 @@ const PONG_MS = 10_000
 const HEARTBEAT_MS = [1_000, 300_000]
 const CLIENT_HEARTBEAT_MS = 25_000
 const TOKEN_CODE = 4001
-// After these nothing changes by coming again, unless a bye says otherwise.
-const FINAL = new Set([TOKEN_CODE, 4003, 4009])
 
 /**
  * How it went. `livedMs`: since its hello, undefined when there was none.
@@ -158,7 +156,6 @@ export class Session {
     this.#link?.close()
     const bye = this.#bye
     const said = typeof bye?.code === 'number' ? bye.code : code
-    const again = bye?.reconnect ?? !FINAL.has(said ?? 0)
     this.#ended({
       livedMs: this.#since === undefined ? undefined : this.env.now() - this.#since,
       blocked: blocked && !bye,
@@ -166,7 +163,7 @@ export class Session {
       reason: bye?.reason ?? reason,
       retryAfterMs: bye?.retry_after_ms,
       staleToken: said === TOKEN_CODE,
-      final: again ? undefined : errorOfClose(said ?? 0, bye?.reason ?? reason)
+      final: errorOfBye({ code: said, reason: bye?.reason ?? reason, reconnect: bye?.reconnect })
     })
   }
 }

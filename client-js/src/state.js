@@ -1,4 +1,4 @@
-import { HEAD, START, checkComplete, isAhead } from './cursors.js'
+import { HEAD, checkComplete, isAhead } from './cursors.js'
 
 /** @typedef {import('./types.js').Page & {reset?: any, error?: any}} Part one channel's answer */
 
@@ -15,14 +15,29 @@ import { HEAD, START, checkComplete, isAhead } from './cursors.js'
 /**
  * What an answer means.
  *
- * @typedef {{kind: 'messages', messages: import('./types.js').Message[]}
+ * @typedef {{kind: 'messages', messages: import('./types.js').Message[], expiring?: import('./types.js').Page['expiring']}
  *   | {kind: 'reset', reset: import('./types.js').ResetInfo}
  *   | {kind: 'dropped', code: string, detail: string}
  *   | {kind: 'nothing'}} Outcome
  */
 
+/** One live session's own channels: gone with it. */
+export const SESSION = 'session:'
 // The server takes so many cursors at once.
 export const MOST_CHANNELS = 128
+
+/**
+ * How it goes over the wire.
+ *
+ * @param {Ask} ask
+ * @param {{limit: number, wait: number, device?: string}} how `wait`: seconds that it may be held
+ */
+export function bodyOf({ cursors, atleast, mine }, { limit, wait, device }) {
+  return {
+    cursors, limit, ...(wait && { wait }), ...(mine && { mine }), ...(device && { device }),
+    ...(Object.keys(atleast).length && { atleast })
+  }
+}
 
 class Followed {
   /** @type {[string, number] | undefined} the newest position that was hinted at */
@@ -62,6 +77,11 @@ export class Following {
   /** @param {string} name */
   has(name) {
     return this.#channels.has(name)
+  }
+
+  /** What belonged to an earlier session is gone with it. @param {string} session */
+  enter(session) {
+    for (const name of this.names) if (name.startsWith(SESSION) && name !== SESSION + session) this.remove(name)
   }
 
   get names() {
@@ -171,19 +191,8 @@ export class Following {
     const messages = part.messages.map((stored) => ({
       ...stored, channel: name, epoch: part.epoch, cursor: `${part.epoch}.${stored.seq}`
     }))
-    return messages.length ? { kind: 'messages', messages } : { kind: 'nothing' }
-  }
-
-  /**
-   * A head of one of the user's own channels that is not followed yet: where it begins.
-   *
-   * @param {string} name
-   * @param {import('./types.js').Head} head
-   */
-  static firstContact(name, head) {
-    if (head.delivered) return head.delivered
-    // As the server does: inboxes from the start, everything else from now on.
-    return name.startsWith('user:') ? START : `${head.epoch}.${head.head}`
+    const { expiring } = part
+    return messages.length || expiring ? { kind: 'messages', messages, expiring } : { kind: 'nothing' }
   }
 
   /**

@@ -27,6 +27,7 @@
  * @property {string} next
  * @property {boolean} more
  * @property {Stored[]} messages
+ * @property {{messages: number, in_ms: number | null}} [expiring]
  *
  * @typedef {object} Head
  * @property {string} epoch
@@ -42,6 +43,11 @@
  * @property {string} resume where to go on after loading a snapshot
  * @property {number | null} skipped how many messages are gone, if that is known
  * @property {string} detail
+ *
+ * @typedef {object} Expiring so many messages, after those that follow here, are about to be removed
+ * @property {string} channel
+ * @property {number} messages
+ * @property {number | null} inMs not before that time; null: when enough others come
  *
  * @typedef {object} Frame
  * @property {string} type

@@ -71,7 +71,9 @@ class Puller:
     # -- what the hint session tells (link.Listener) -------------------------------------------
 
     def places(self) -> dict[str, str]:
-        return self._state.places
+        # A session's own channels need no asking, and the next session has none of this one's.
+        places = self._state.places.items()
+        return {name: cursor for name, cursor in places if not name.startswith("session:")}
 
     def live(self, kind: TransportKind, hello: Frame, left_out: frozenset[str]) -> None:
         low, high = _INTERVAL_RANGE_S
@@ -82,6 +84,7 @@ class Puller:
         self._polling = False
         names = {"websocket": "a WebSocket", "sse": "an event stream"}
         self._mailbox.put_status("live", f"hints arrive over {names[kind]}")
+        self._state.enter(hello.session)
         self._learn(hello)
         self._state.suspect(set(self._state.channels) - set(hello.heads) - left_out)
         self._pull_within(hello.pull.jitter_ms)

@@ -59,6 +59,12 @@ class FollowState:
         """Positions after what the consumer has taken: what may be saved."""
         return {name: channel.taken for name, channel in self._channels.items()}
 
+    def enter(self, session: str | None) -> None:
+        """What belonged to an earlier session is gone with it: that is no news."""
+        for name in [*self._channels]:
+            if name.startswith(_SESSION) and name != f"{_SESSION}{session}":
+                del self._channels[name]
+
     @property
     def places(self) -> dict[str, str]:
         """Positions after what was pulled: where the next pull begins."""

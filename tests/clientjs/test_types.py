@@ -17,6 +17,8 @@ push.channel<{ text: string }>('room:7').on('message', (message) => message.data
 push.channel<{ text: string }>('room:7').on('message', (message) => message.data.text.nothing())
 // @ts-expect-error there is no such event
 push.channel('room:7').on('massage', () => {})
+push.channel('room:7').on('expiring', ({ messages, inMs }) => messages + (inMs ?? 0))
+push.own.on('expiring', ({ channel }) => channel.trim())
 push.inbox().on('change', ({ unread }) => unread.toFixed())
 push.on('state', ({ state }) => state satisfies string)
 """
