@@ -5,54 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from tests.support.redis import RedisServer
 from tests.support.server import ServerProcess
 from tests.support.wire import KEY, ConnectionLost
-
-WORKERS = 2
-PATIENCE_S = 60.0
-
-
-@asynccontextmanager
-async def workers(home: Path) -> AsyncIterator[ServerProcess]:
-    async with RedisServer(home / "redis") as redis:
-        settings = {"redis": redis.url, "workers": str(WORKERS), "node_id": "n", "drain": "2s"}
-        server = ServerProcess(home, **settings)
-        server.environ["PUSHD_CLUSTER_KEY"] = "a-key-that-all-nodes-share"
-        server.secrets.append("a-key-that-all-nodes-share")
-        server.may_fail = True  # who is killed is told of as an error
-        async with server:
-            yield server
-
-
-def processes(server: ServerProcess) -> dict[str, int]:
-    """The nodes that run: their process ids by their names."""
-    assert server.process is not None
-    found = {}
-    tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")  # threads start processes
-    for pid in {int(pid) for children in tasks for pid in children.read_text().split()}:
-        try:
-            variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        for variable in variables:
-            name, _, value = variable.partition(b"=")
-            if name == b"PUSHD_NODE_ID":
-                found[value.decode()] = pid
-    return found
-
-
-async def until(happens: Callable[[], bool]) -> None:
-    with trio.fail_after(PATIENCE_S):
-        while not happens():
-            await trio.sleep(0.02)
+from tests.support.workers import PATIENCE_S, processes, until, workers
 
 
 async def ask(server: ServerProcess, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -88,7 +48,7 @@ async def publish(server: ServerProcess, number: int) -> int:
 
 
 async def test_nodes_share_an_address_and_what_dies_is_started_again(tmp_path: Path) -> None:
-    async with workers(tmp_path) as server:
+    async with workers(tmp_path) as (server, _):
         everybody = {"n", "n-1", "n-2"}
         assert set(processes(server)) == everybody
         with trio.fail_after(PATIENCE_S):
@@ -109,7 +69,7 @@ async def test_nodes_share_an_address_and_what_dies_is_started_again(tmp_path: P
 
 
 async def test_all_of_them_stop_when_they_are_told(tmp_path: Path) -> None:
-    async with workers(tmp_path) as server:
+    async with workers(tmp_path) as (server, _):
         nodes = processes(server)
         server.terminate()
         with trio.fail_after(PATIENCE_S):
@@ -118,7 +78,7 @@ async def test_all_of_them_stop_when_they_are_told(tmp_path: Path) -> None:
 
 
 async def test_nobody_outlives_the_parent(tmp_path: Path) -> None:
-    async with workers(tmp_path) as server:
+    async with workers(tmp_path) as (server, _):
         nodes = processes(server)
         await server.kill()
         await until(lambda: not any(is_alive(pid) for pid in nodes.values()))
