@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from pushd.build import Role
+from pushd.cluster.audience import EdgeAudience
 from pushd.cluster.bus import Bus
 from pushd.cluster.edge import Edge
 from pushd.cluster.edgelog import EdgeLog
@@ -105,7 +106,7 @@ class EdgeSide(Side):
     """It follows the log of another node."""
 
     role = "edge"
-    parts = Role(keeps=False, marking=EdgeMarking)
+    parts = Role(keeps=False, marking=EdgeMarking, audience=EdgeAudience)
     routes = EdgeRoutes
 
     def __init__(self, settings: Settings, tokens: NodeTokens) -> None:

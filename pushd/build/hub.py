@@ -46,6 +46,7 @@ class Role(NamedTuple):
     keeps: bool = True
     marking: type[Marking] = Marking
     deliveries: Callable[..., Deliveries] = Deliveries
+    audience: type[Audience] = Audience
 
 
 class _Reading(NamedTuple):
@@ -115,7 +116,7 @@ def make_hub(settings: Settings, log: Log, services: trio.Nursery, role: Role | 
             base.happenings,
             base.access.sight,
         ),
-        audience=Audience(there.presence, base.fanout, base.access),
+        audience=role.audience(there.presence, base.fanout, base.access),
         application=application,
         happenings=base.happenings,
         **there._asdict(),

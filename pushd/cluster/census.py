@@ -45,7 +45,7 @@ class Census:
         self._groups, self._revoked = {}, {}
 
     def page(self, members: Iterable[Members], revoked: Iterable[Revoked]) -> None:
-        """Part of it."""
+        """Part of it, or what has changed since it was begun."""
         for part in members:
             epoch, known = self._groups.get(part.group, (part.epoch, {}))
             if epoch != part.epoch:  # the channel began another life between two pages
@@ -55,13 +55,17 @@ class Census:
                 known.pop(user, None)
             self._groups[part.group] = (part.epoch, known)
         for each in revoked:
-            self._revoked[each.kind, each.value] = (each.at, each.until)
+            key = (each.kind, each.value)
+            if each.until:
+                self._revoked[key] = (each.at, each.until)
+            else:
+                self._revoked.pop(key, None)
 
     def end_snapshot(self, applied: Applied) -> None:
         """What was known and is not in it is not so any more."""
         groups = self._live.groups
         for group in groups.names():
-            _, now = self._groups.get(group, ("", {}))
+            _, now = self._groups.get(group, (NO_EPOCH, {}))
             gone = [user for user in groups.members(group) if user not in now]
             if gone:
                 self._take(group, NO_EPOCH, {}, gone, applied)
@@ -82,20 +86,8 @@ class Census:
         applied: Applied,
     ) -> None:
         groups = self._live.groups
-        gone = [user for user in left if groups.has(group, user)]
-        # Who has left and come again meanwhile counts from the later time.
-        moved = [
-            user
-            for user, seq in joined.items()
-            if groups.has(group, user) and seq and groups.joined(group, user) != Cursor(epoch, seq)
-        ]
         come = [user for user in joined if not groups.has(group, user)]
-        if gone or moved:
-            groups.remove(group, [*gone, *moved])
-        at: dict[int, list[str]] = {}
-        for user in (*come, *moved):
-            at.setdefault(joined[user], []).append(user)
-        for seq, users in at.items():
-            groups.add(group, users, Cursor(epoch, seq))
+        gone = [user for user in left if groups.has(group, user)]
+        groups.take(group, epoch, joined, gone)
         if gone or come:
             applied.members.append(MembersChanged(group, come, gone, Cursor(epoch, 0)))

@@ -13,6 +13,7 @@ from pushd.cluster.applied import Applied
 from pushd.cluster.claims import Claims
 from pushd.cluster.edgelog import EdgeLog
 from pushd.cluster.followup import follow_up
+from pushd.cluster.marking import EdgeMarking
 from pushd.cluster.pulled import LIMIT
 from pushd.cluster.puller import Puller
 from pushd.cluster.wire import PATH, Feed, FeedAsk, Hint, OwnerRecord
@@ -66,12 +67,15 @@ class Edge:
         self._bus = bus
         self._sync_s = sync_s
         self._version = 0
+        self._asked_at = 0.0  # the last question, on Trio's clock
         self._whole = True  # a snapshot is needed
         self._wake = trio.Event()
         self._quiet = False  # that there is no owner was said
         self._claims = Claims(self._mirror.mark)
         limit = min(LIMIT, hub.settings.max_pull_messages)
         self._puller = Puller(self._upstream, self._mirror, self._claims, self._told, limit)
+        if isinstance(hub.marking, EdgeMarking):
+            hub.publisher.own_of = hub.marking.own
         self._mirror.followed = hub.fanout.topics.__contains__
         durable.claimed = self._claims.of
         durable.on_stored = lambda channel, epoch, seq: self._claim(channel, (epoch, seq))
@@ -104,7 +108,7 @@ class Edge:
             return
         for channel, epoch, seq in hint.heads:
             self._claim(channel, (epoch, seq))
-        if hint.control:
+        if hint.control or self._upstream.node in hint.nodes:
             self._wake_up()
 
     def _claim(self, channel: str, mark: tuple[str, int]) -> None:
@@ -171,7 +175,7 @@ class Edge:
     async def _ask(self, after: int | None, page: str | None = None) -> Feed:
         """Raises PushdError, DecodeError."""
         upstream = self._upstream
-        asked = trio.current_time()
+        self._asked_at = asked = trio.current_time()
         body = FeedAsk(upstream.generation, upstream.node, after, page)
         answer = await upstream.ask(
             PATH + "feed", msgspec.json.encode(body), deadline=asked + FEED_S
@@ -179,8 +183,6 @@ class Edge:
         feed = _feeds.decode(answer)
         if feed.generation != upstream.generation:
             raise PushdError("The owner has begun anew.")
-        if not feed.reset and after is not None:
-            self._log.heard = asked
         return feed
 
     async def _increment(self) -> bool:
@@ -196,27 +198,42 @@ class Edge:
         self._heads(feed, applied)
         self._told(applied)
         follow_up(self._hub, feed)
+        self._log.heard = self._asked_at
         return feed.more
 
     async def _snapshot(self) -> bool:
-        """Page by page; what changed meanwhile is asked for afterwards."""
+        """Page by page; then what has changed meanwhile: only after that is known what is gone."""
         self._puller.stop()
-        asked = trio.current_time()
         generation = self._upstream.generation
         feed = await self._ask(None)
-        version = feed.version
         self._mirror.begin_snapshot(generation)
         self._census.begin_snapshot()
-        while True:
-            applied = Applied()
-            self._census.page(feed.members, feed.revoked)
-            self._heads(feed, applied)
-            self._told(applied)
-            if feed.page is None:
-                break
+        self._page(feed)
+        while feed.page is not None:
             feed = await self._ask(None, feed.page)
             if feed.reset or generation != self._upstream.generation:
                 return True  # from the start
+            self._page(feed)
+        feed.more = True
+        while feed.more:
+            feed = await self._ask(feed.version)
+            if feed.reset or generation != self._upstream.generation:
+                return True
+            self._page(feed)
+        self._end_snapshot()
+        self._version, self._whole, self._log.heard = feed.version, False, self._asked_at
+        self._puller.start()
+        self.synced.set()
+        return False
+
+    def _page(self, feed: Feed) -> None:
+        applied = Applied()
+        self._census.page(feed.members, feed.revoked)
+        self._heads(feed, applied)
+        self._told(applied)
+        follow_up(self._hub, feed)
+
+    def _end_snapshot(self) -> None:
         applied = Applied()
         self._census.end_snapshot(applied)
         self._mirror.end_snapshot(applied)
@@ -224,10 +241,6 @@ class Edge:
         self._told(applied)
         if applied.revoked:
             self._hub.enforcer.look()
-        self._version, self._whole, self._log.heard = version, False, asked
-        self._puller.start()
-        self.synced.set()
-        return True
 
     def _heads(self, feed: Feed, applied: Applied) -> None:
         for state in feed.heads:

@@ -44,9 +44,10 @@ Results = list[tuple[Append, list[Stored] | PushdError]]
 
 
 class StoredThere(Stored):
-    """``online``: whether somebody was there for it, on any node."""
+    """``online``: whether somebody was there for it, on any node; ``known``: or it may be off."""
 
     online: bool
+    known: bool
 
 
 class Forwarding:
@@ -134,7 +135,7 @@ class _Batch:
                 self._generation,
                 self._upstream.node,
                 uuid4().hex,
-                [AppendBody(each.publisher, _entries(each)) for each in appends],
+                [AppendBody(each.publisher, _entries(each), each.own) for each in appends],
             )
         )
 
@@ -161,7 +162,7 @@ class _Batch:
         before, self._sent = self._sent, True  # unless it is known better
         try:
             answer = await self._upstream.ask(PATH + "append", self._body, deadline=deadline)
-            results = _results.decode(answer).results
+            told = _results.decode(answer)
         except NotReady as away:  # stopping, or not to be reached
             self._sent = before or (isinstance(away, OwnerAway) and away.sent)
             return False
@@ -171,10 +172,10 @@ class _Batch:
         except msgspec.DecodeError as error:
             log.error("the owner's answer to a batch cannot be read", cause=str(error))
             return True
-        if len(results) != len(self._appends):
+        if len(told.results) != len(self._appends):
             log.error("the owner's answer to a batch is of another one")
             return True
-        self._settle([_result(each) for each in results])
+        self._settle([_result(each, told.known) for each in told.results])
         return True
 
     def _settle(self, results: list[list[Stored] | PushdError]) -> None:
@@ -206,18 +207,18 @@ def _repeatable(append: Append) -> bool:
     return all(draft.id is not None for _, draft in append.entries)
 
 
-def _result(result: AppendResult) -> list[Stored] | PushdError:
+def _result(result: AppendResult, known: bool) -> list[Stored] | PushdError:
     error = result.error
     if error is not None:
         return raised(
             error.code, error.status, error.detail, error.cure, error.retry_after, error.extra
         )
-    return [_stored(each) for each in result.stored]
+    return [_stored(each, known) for each in result.stored]
 
 
-def _stored(each: StoredBody) -> Stored:
+def _stored(each: StoredBody, known: bool) -> Stored:
     stored = StoredThere(each.channel, each.epoch, each.seq, each.id, each.at, each.duplicate)
-    stored.online = each.online
+    stored.online, stored.known = each.online, known
     return stored
 
 

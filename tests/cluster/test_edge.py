@@ -1,0 +1,160 @@
+"""A client at an edge is served as the owner would: publishes, pulls, held polls, hints, marks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import trio
+
+from pushd.answers import answer_of
+from pushd.cluster.bus import Bus
+from tests.support.app import KEY, Server, running_server, until
+from tests.support.redis import RedisServer
+
+CLUSTER_KEY = "the key of this test's cluster"
+
+
+class Pair(NamedTuple):
+    """``owner`` has the log, ``edge`` follows it."""
+
+    owner: Server
+    edge: Server
+    redis: RedisServer
+
+
+@asynccontextmanager
+async def pair(home: Path, **settings: Any) -> AsyncIterator[Pair]:
+    """Two nodes and a real Redis."""
+    async with RedisServer(home / "redis") as redis:
+        common = {"redis": redis.url, "cluster_key": CLUSTER_KEY, **settings}
+        async with (
+            running_server(home / "owner", node_id="owner", **common) as owner,
+            running_server(home / "edge", node_id="edge", edge=True, **common) as edge,
+        ):
+            yield Pair(owner, edge, redis)
+
+
+async def test_a_publish_at_either_is_pulled_at_the_other(tmp_path: Path) -> None:
+    async with pair(tmp_path) as nodes:
+        for publish, pull in ((nodes.owner, nodes.edge), (nodes.edge, nodes.owner)):
+            stored = await publish.publish("news", "one")
+            answer = await pull.pull("news", after="0", atleast=stored["seq"])
+            assert answer.json["messages"][-1]["data"] == "one"
+            assert answer.json["next"] == f"{stored['epoch']}.{stored['seq']}"
+        both = [await each.pull("news", after="0") for each in (nodes.owner, nodes.edge)]
+        assert both[0].json == both[1].json
+
+
+async def test_a_held_poll_at_an_edge_is_answered_by_a_publish_elsewhere(tmp_path: Path) -> None:
+    async with pair(tmp_path) as nodes, trio.open_nursery() as nursery:
+        answers = []
+
+        async def poll() -> None:
+            answers.append(await nodes.edge.pull("news", after="0", wait=60))
+
+        nursery.start_soon(poll)
+        await until(lambda: nodes.edge.hub.pulls.held)
+        await nodes.owner.publish("news", "hello")
+        await until(lambda: answers)
+        assert [each["data"] for each in answers[0].json["messages"]] == ["hello"]
+
+
+async def test_hints_reach_the_sockets_of_an_edge(tmp_path: Path) -> None:
+    async with pair(tmp_path) as nodes:
+        edge = nodes.edge
+        async with edge.socket("/v1/ws?channels=news", token=edge.token()) as socket:
+            await socket.expect("hello")
+            stored = await nodes.owner.publish("news")
+            hint = await socket.expect("hint")
+            assert (hint["epoch"], hint["seq"]) == (stored["epoch"], stored["seq"])
+            inbox = await nodes.owner.publish("user:alice:orders")
+            told = await socket.expect("subscribed")
+            assert told["heads"]["user:alice:orders"]["head"] == inbox["seq"]
+
+
+async def test_marks_of_an_edge_are_at_the_owner(tmp_path: Path) -> None:
+    async with pair(tmp_path) as nodes:
+        stored = [await nodes.owner.publish("user:alice", number) for number in range(3)]
+        cursor = f"{stored[1]['epoch']}.{stored[1]['seq']}"
+        body = {"cursors": {"user:alice": cursor}, "device": "phone"}
+        token = nodes.edge.token()
+        answer = await nodes.edge.ask("POST", "/v1/ack", token=token, body=body)
+        assert answer.status == 204, answer
+        for server in (nodes.edge, nodes.owner):  # known here at once, there a little later
+
+            async def is_there(server: Server = server) -> bool:
+                answer = await server.pull("user:alice", token, device="phone")
+                return [each["data"] for each in answer.json["messages"]] == [2]
+
+            assert server is nodes.owner or await is_there()
+            with trio.fail_after(60):
+                while not await is_there():
+                    await trio.sleep(0.01)
+
+
+async def test_what_is_trimmed_redacted_or_deleted_is_so_at_an_edge(tmp_path: Path) -> None:
+    async with pair(tmp_path) as nodes:
+        log = nodes.owner.hub.log
+        for number in range(5):
+            stored = await nodes.owner.publish("news", number)
+        old = f"{stored['epoch']}.1"
+        first = await nodes.edge.pull("news", after=old, atleast=5)
+        assert len(first.json["messages"]) == 4
+        await answer_of(partial(log.redact, "news", 4))
+        heads = nodes.edge.hub.log.heads
+        await until(lambda: heads["news"].redactions)
+        assert (await nodes.edge.pull("news", after=old)).json["messages"][2]["data"] is None
+        await answer_of(partial(log.trim, "news", 4))
+        await until(lambda: heads["news"].first == 4)
+        reset = await nodes.edge.pull("news", after=old)
+        assert reset.json == (await nodes.owner.pull("news", after=old)).json
+        assert reset.code == "expired"
+        await answer_of(partial(log.delete, "news"))
+        await until(lambda: "news" not in heads)
+        assert (await nodes.edge.pull("news", after=old)).code == "epoch_changed"
+
+
+async def test_an_edge_that_is_behind_asks_before_it_says_reset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It hears of nothing by itself: all hints are lost, and the owner is hardly ever asked.
+    monkeypatch.setattr(Bus, "publish_hints", lambda bus, hint: None)
+    async with pair(tmp_path, cluster_sync=60.0) as nodes:
+        stored = await nodes.owner.publish("news", "one")
+        cursor = f"{stored['epoch']}.{stored['seq']}"
+        answer = await nodes.edge.pull("news", after=cursor)
+        assert (answer.status, answer.json["next"]) == (200, cursor)
+        ahead = f"{stored['epoch']}.{stored['seq'] + 1}"
+        assert (await nodes.edge.pull("news", after=ahead)).code == "cursor_ahead"
+        await nodes.owner.publish("more", "two")
+        body = {"cursors": {"more": "0"}, "atleast": {"more": 1}}
+        answer = await nodes.edge.ask("POST", "/v1/pull", token=KEY, body=body)
+        assert [each["data"] for each in answer.json["channels"]["more"]["messages"]] == ["two"]
+
+
+async def test_a_thousand_subscribers_cost_the_owner_one_pull_per_increment(
+    tmp_path: Path,
+) -> None:
+    async with pair(tmp_path, max_connections_per_user=2000) as nodes:
+        edge, owner = nodes.edge, nodes.owner
+        async with trio.open_nursery() as nursery:
+            polls = 1000
+            answered: list[int] = []
+
+            async def poll() -> None:
+                answer = await edge.pull("news", after="0", wait=60)
+                answered.append(len(answer.json["messages"]))
+
+            for _ in range(polls):
+                nursery.start_soon(poll)
+            await until(lambda: len(edge.hub.pulls.held) == polls)
+            before = owner.hub.counters.pulls
+            await owner.publish("news", "for all of them")
+            await until(lambda: len(answered) == polls)
+        assert answered == [1] * polls
+        assert owner.hub.counters.pulls - before == 1
