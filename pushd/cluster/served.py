@@ -51,7 +51,7 @@ class Served:
         self._generation = generation
         self.feeder = Feeder(hub.log, journal, generation)
         self.appending = Appending(hub, generation)
-        self._awaiting = Shares(MOST_AWAITED, "publishes of one node that wait for a delivery")
+        self.awaiting = Shares(MOST_AWAITED, "publishes of one node that wait for a delivery")
 
     def routes(self) -> dict[bytes, dict[bytes, Handler]]:
         """By what follows ``wire.PATH``, and by method."""
@@ -125,7 +125,7 @@ class Served:
 
     def _await(self, connection: HttpConnection, node: str, body: AwaitBody) -> None:
         wanted = {name: parse_cursor(text, allow_head=False) for name, text in body.wanted.items()}
-        shares = self._awaiting
+        shares = self.awaiting
         shares.enter(node)
         delivery = self._hub.deliveries.expect_elsewhere(
             body.user, body.ms / 1000, wanted, lambda: shares.leave(node)

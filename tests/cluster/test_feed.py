@@ -13,7 +13,8 @@ import pytest
 from pushd.answers import answer_of
 from pushd.cluster import feeding, snapshot
 from pushd.cluster import owner as owners
-from pushd.cluster.wire import PATH, Bye, FeedAsk, ReadMark
+from pushd.cluster.remote import RemoteSessions
+from pushd.cluster.wire import PATH, Bye, FeedAsk, ReadMark, SessionRecord
 from pushd.core.journal import Journal
 from pushd.errors import NotFound
 from tests.support.app import KEY, running_server, until
@@ -185,6 +186,25 @@ async def test_pages_of_a_large_group_and_many_channels(
         assert pages == 6  # a group that fits into one is not divided
 
 
+async def test_who_leaves_between_two_pages_hides_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "PAGE", 10)
+    async with asking(tmp_path) as edge:
+        change_members = partial(edge.server.hub.log.change_members, "large")
+        users = [f"u{number}" for number in range(25)]
+        await answer_of(partial(change_members, users, []))
+        copy = Copy()
+        feed = await edge.feed()
+        copy.take(feed)
+        await answer_of(partial(change_members, [], users[:9]))
+        while feed.page is not None:
+            feed = await edge.feed(page=feed.page)
+            copy.take(feed)
+        await catch_up(edge, copy)
+        copy.assert_is(edge.owner, edge.server)
+
+
 async def test_edges_that_begin_together_read_the_same_snapshot_and_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +290,33 @@ async def test_what_is_no_message_is_control(tmp_path: Path) -> None:
         edge.owner.bye(Bye("s1", "", 4001, "kicked", reconnect=False))
         await until(lambda: edge.hints)
         assert edge.hints[0].control
+
+
+async def test_what_comes_in_one_turn_of_the_loop_makes_one_hint(tmp_path: Path) -> None:
+    async with asking(tmp_path) as edge:
+        for session in ("s1", "s2"):
+            edge.owner.bye(Bye(session, "", 4001, "kicked", reconnect=False))
+        await until(lambda: edge.hints)
+        assert len(edge.hints) == 1
+
+
+async def test_a_read_mark_is_soon_told_where_the_user_is(tmp_path: Path) -> None:
+    """And makes no hint for anybody else."""
+    async with asking(tmp_path) as edge:
+        remote = RemoteSessions(edge.server.hub, edge.owner.bye)
+        now = time.time()
+        remote.opened(SessionRecord("s1", "edge-7", "ann", None, "ws", "::1", now, now))
+        for user in ("bob", "ann"):
+            edge.owner.read(user, "news", "0mwq4qggt.1", None, None)
+        await until(lambda: edge.hints)
+        assert [(hint.nodes, hint.control, hint.heads) for hint in edge.hints] == [
+            (["edge-7"], False, [])
+        ]
+        edge.hints.clear()
+        edge.owner.read("bob", "news", "0mwq4qggt.2", None, None)
+        await edge.server.publish("news")
+        await until(lambda: edge.hints)
+        assert [hint.heads[0][0] for hint in edge.hints] == ["news"]
 
 
 async def test_more_heads_than_a_hint_names_are_asked_for(
