@@ -70,7 +70,7 @@ class Wheel(Watch):
         return self._counters.heartbeats_missed
 
     def silence(self, at: int) -> None:
-        self.sessions[at].last_seen = -SILENCE_S
+        self.sessions[at].last_seen = self.sessions[at].pinged = -SILENCE_S
         self._wheel.arm(self.sessions[at], trio.current_time())
 
 
