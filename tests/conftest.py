@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support, which is not installed
 
@@ -17,9 +18,12 @@ from pushd.handlers import registered
 from tests.support.app import Server, running_server
 from tests.support.quiet import HEAD_S
 
-# No timed assertion in a test: machines are shared.
-settings.register_profile("pushd", deadline=None)
-settings.load_profile("pushd")
+# No timed assertion in a test: machines are shared, and nothing is too slow. The same examples each
+# time, so that what passes here passes elsewhere; HYPOTHESIS_PROFILE=explore looks for new ones.
+_STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", _STEADY)
+settings.register_profile("steady", _STEADY, derandomize=True, database=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 @pytest.fixture
@@ -41,6 +45,12 @@ def own_handlers() -> Iterator[None]:
     registered.update(known)
     for module in mine:
         sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def looks_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the slowest device is told of now, also on a machine that is busy."""
+    monkeypatch.setattr("pushd.log.scans._LONG_S", 3600.0)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ class Shell:
         command = [sys.executable, "-m", "pushd", *words]
         run = partial(
             subprocess.run, command, input=stdin, capture_output=True, text=True, env=environ,
-            cwd=self.home, check=False, timeout=60,
+            cwd=self.home, check=False, timeout=180,
         )  # fmt: skip
         done = await trio.to_thread.run_sync(run)
         assert "Traceback" not in done.stderr, done.stderr

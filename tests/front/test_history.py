@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushd.front.history import MAX_READS
@@ -325,9 +325,7 @@ async def test_pages_while_the_channel_changes(tmp_path: Path) -> None:
         assert pages >= 14
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(0, 30), st.integers(0, 31), st.integers(1, 32), st.integers(1, 40), st.booleans()
 )

@@ -200,6 +200,7 @@ async def gauge(server: Server, name: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.usefixtures("looks_are_quick")
 async def test_whoever_watches_all_sees_channels_that_devices_fall_out_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

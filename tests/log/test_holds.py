@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pushd.core.namespaces import Hold, Retention
@@ -87,9 +87,7 @@ KEEPS = st.builds(
 )
 
 
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=80, deadline=None)
 @given(STEPS, KEEPS, st.sampled_from([0, 2000]))
 @example([SIX, SLOW, SIX, ROUND, ("pull", "phone", 9)], LAST_TWO, 2000)
 # One that begins behind what is known.

@@ -19,6 +19,8 @@ from pushd.log.slowest import Scan
 from pushd.log.store import connect_reader
 from tests.log.support import OPTIONS, answer, append, delete, entry, opened, written
 
+pytestmark = pytest.mark.usefixtures("looks_are_quick")
+
 HOUR = 3600.0
 LATER = replace(OPTIONS, write_behind_s=HOUR)
 USERS = ["alice", "bob", "c\u00e4", "\U0001f600"]

@@ -22,7 +22,7 @@ from tests.support.wire import KEY, Http
 
 ROOT = Path(__file__).parents[2]
 SECRET = "the-applications-secret-0123456789-abcdef"
-START_S = 60.0  # a bound for machines that are busy, not an expectation
+START_S = 180.0  # a bound for machines that are busy, not an expectation
 _READY = re.compile(rb"pushd \S+ ready on http://127\.0\.0\.1:(\d+) ")
 
 

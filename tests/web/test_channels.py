@@ -63,6 +63,7 @@ async def test_one_channel(server: Server) -> None:
     }
 
 
+@pytest.mark.usefixtures("looks_are_quick")
 async def test_the_slowest_device_of_a_channel(server: Server) -> None:
     """Of those that pull: who acks more rises, and what was trimmed meanwhile is gone."""
     await fill(server)
