@@ -14,6 +14,7 @@ import trio
 from pushd.build import Role
 from pushd.cluster.audience import EdgeAudience
 from pushd.cluster.bus import Bus
+from pushd.cluster.busstate import gauges, totals
 from pushd.cluster.edge import Edge
 from pushd.cluster.edgelog import EdgeLog
 from pushd.cluster.marking import EdgeMarking
@@ -56,6 +57,7 @@ class Side:
         nodes.role, nodes.url = self.role, self.settings.advertise or ""
         nodes.generation, nodes.stale_ms = self.generation, self.stale_ms
         nodes.redis, nodes.others = self.bus.state.as_dict, self.bus.nodes
+        nodes.gauges, nodes.totals = gauges(self.bus.state), totals(self.bus.state)
         self.bus.book.describe = hub.describe
 
     def web(self, hub: Hub, own: Engine) -> Engine:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pushd.core.nodes import NodeRecord
+from pushd.metrics import Gauge, Total
 
 
 class Nodes:
@@ -13,7 +14,8 @@ class Nodes:
 
     ``url``: where the others reach it. ``generation``: of the owner that it is, or follows.
     ``stale_ms``: of an edge, since it was last confirmed. ``redis``: its state as this node sees
-    it, with a ``state`` in one word. ``others``: all nodes that are heard of.
+    it, with a ``state`` in one word. ``others``: all nodes that are heard of. ``gauges`` and
+    ``totals``: what ``/metrics`` shows of it.
     """
 
     def __init__(self) -> None:
@@ -23,6 +25,8 @@ class Nodes:
         self.stale_ms: Callable[[], int | None] = lambda: None
         self.redis: Callable[[], dict[str, Any] | None] = lambda: None
         self.others: Callable[[], Awaitable[list[NodeRecord]]] | None = None
+        self.gauges: tuple[Gauge, ...] = ()
+        self.totals: tuple[Total, ...] = ()
 
     async def all(self, own: NodeRecord) -> list[NodeRecord]:
         """The owner first, then by id; of this node what it says now (``own``)."""

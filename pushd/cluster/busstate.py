@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import structlog
 
-from pushd.metrics import Gauge
+from pushd.metrics import Gauge, Total
 
 log = structlog.get_logger("pushd.cluster")
 
 CALM_S: Final = 10.0  # between two lines about losses
+QUIET_S: Final = 60.0  # between two of one outage
 
 
 @dataclass
@@ -35,8 +37,9 @@ class BusState:
     ignored: int = 0
     losses: int = 0  # of a connection
     emptied: int = 0
-    _told: float = field(default=-CALM_S, repr=False)
+    _told: float = field(default=-math.inf, repr=False)
     _untold: int = field(default=0, repr=False)
+    _line: str = field(default="", repr=False)  # what the log said last
 
     @property
     def word(self) -> str:
@@ -52,23 +55,23 @@ class BusState:
     def found(self) -> None:
         """There is a connection, and there was none."""
         self.connected, self.since, self.error = True, time.time(), ""
-        if not self._untold:
+        if self._line != self.word:
+            self._line = self.word
             log.info("redis is connected", redis=self.shown)
 
-    def failed(self, error: Exception) -> None:
-        """There is none, or could not be made."""
-        first = self.connected or not self.error
-        self.losses += self.connected
+    def failed(self, error: Exception, now: float) -> None:
+        """There is none, or could not be made. ``now``: seconds on any clock."""
+        text = str(error) or type(error).__name__
+        new = self.connected or not self.error
         if self.connected:
             self.connected, self.since = False, time.time()
-        changed = self.error != str(error)
-        self.error = str(error) or type(error).__name__
-        now = time.monotonic()
-        if now - self._told < CALM_S:
+            self.losses += 1
+        if new or text != self.error:
             self._untold += 1
-        elif first or changed:
-            log.warning("redis is away; trying again", redis=self.shown, error=self.error)
-            self._told, self._untold = now, 0
+        self.error = text
+        if self._untold and now - self._told >= (CALM_S if new else QUIET_S):
+            times, self._told, self._untold, self._line = self._untold, now, 0, self.word
+            log.warning("redis is away; trying again", redis=self.shown, error=text, times=times)
 
     def said(self, heads: int, seconds: float, refused: str | None) -> None:
         """A pipeline was answered. ``refused``: why Redis will not do what it is asked for."""
@@ -87,13 +90,33 @@ class BusState:
         self.ignored += 1
 
 
-def gauges(state: BusState) -> list[Gauge]:
-    """What Prometheus is told beside the counters."""
-    return [
-        Gauge("redis_connected", "Whether Redis is connected.", lambda: float(state.connected)),
+def gauges(state: BusState) -> tuple[Gauge, ...]:
+    """What Prometheus is told of this moment."""
+    return (
         Gauge(
-            "redis_round_trip_seconds",
-            "How long the last pipeline took.",
+            "pushd_redis_connected",
+            "1 while Redis is connected, else 0.",
+            lambda: float(state.connected),
+        ),
+        Gauge(
+            "pushd_redis_round_trip_seconds",
+            "Of the last commands that were sent to Redis.",
             lambda: state.rtt_ms / 1000,
         ),
-    ]
+    )
+
+
+def totals(state: BusState) -> tuple[Total, ...]:
+    """What Prometheus is told of all that was."""
+
+    def total(name: str, help_: str, member: str) -> Total:
+        return Total(f"pushd_redis_{name}", help_, lambda: float(getattr(state, member)))
+
+    return (
+        total("hints_sent", "Heads of channels told to other nodes.", "hints_out"),
+        total("hints_received", "Heads of channels that other nodes told.", "hints_in"),
+        total("hints_lost", "Heads not told, or not heard: nodes ask the owner then.", "lost"),
+        total("losses", "Times that Redis was connected, and then was not.", "losses"),
+        total("emptied", "Times that Redis had forgotten everything.", "emptied"),
+        total("ignored", "Records in Redis that no node of this cluster has signed.", "ignored"),
+    )

@@ -1,7 +1,7 @@
 """The sessions of all other nodes, as those have told of them. Pure: no Redis, no clock.
 
-After a gap it is not known who is there: nobody is taken for gone then but who is told to be by
-the own node. Two leases later, who has not told of itself is.
+After a gap, and at the start, it is not known who is there: nobody is taken for gone then but who
+is told to be by the own node. Two leases later, who has not told of itself is.
 """
 
 from __future__ import annotations
@@ -53,9 +53,8 @@ class Roll:
         self.settles_at: float | None = None
         self._node = node
         self._told = told
-        self._lease_s = lease_s
+        self.settle_s = 2 * lease_s  # how long nobody is sure after a gap
         self._nodes: dict[str, _Node] = {}
-        self._was_known = False
         told.set_known(False)
 
     def __len__(self) -> int:
@@ -77,7 +76,7 @@ class Roll:
     def gap(self, now: float) -> None:
         """It is there (again), and may have forgotten. ``now``: seconds on any clock."""
         self._forget_what_is_sure()
-        self.settles_at = now + 2 * self._lease_s
+        self.settles_at = now + self.settle_s
         self.wanted = dict.fromkeys(self._nodes)
 
     def _forget_what_is_sure(self) -> None:
@@ -97,21 +96,18 @@ class Roll:
 
     def settle(self, now: float) -> None:
         """To be called after each look at all leases: is it time to be sure?"""
-        if self.settles_at is None:
-            return
-        # At the start nobody is known who could be taken for gone.
-        if now < self.settles_at and (self._was_known or self.wanted):
+        if self.settles_at is None or now < self.settles_at:
             return
         for name in [name for name, node in self._nodes.items() if not node.confirmed]:
             self._drop(name, LOST)
-        self.settles_at, self.known, self._was_known = None, True, True
+        self.settles_at, self.known = None, True
         self._told.set_known(True)
 
     # -- one node --------------------------------------------------------------------------------
 
     def absent(self, name: str) -> None:
         """Its lease has run out. While nobody is sure, it is given the time to come back."""
-        if self.known or not self._was_known:
+        if self.known:
             self._drop(name, LOST)
 
     def heard(self, said: SessionsSaid) -> None:

@@ -124,7 +124,7 @@ class Wires:
             return
         self._up.discard(line)
         was = self._state.connected
-        self._state.failed(error)
+        self._state.failed(error, trio.current_time())
         works, forgotten = self._outbox.shut()
         self._state.lost += forgotten
         for work in works:

@@ -13,7 +13,13 @@ from pushd.metrics import Gauge, PushdCollector, Timing, Total
 def make_collector(hub: Hub) -> PushdCollector:
     return PushdCollector(
         hub.counters,
-        (*_of_clients(hub), *_of_the_application(hub), *_of_the_log(hub), *_of_keys(hub)),
+        (
+            *_of_clients(hub),
+            *_of_the_application(hub),
+            *_of_the_log(hub),
+            *_of_keys(hub),
+            *hub.nodes.gauges,
+        ),
         _timings(hub),
         _totals(hub),
     )
@@ -197,6 +203,7 @@ def _totals(hub: Hub) -> tuple[Total, ...]:
         total("pushd_swept_messages", "Removed messages that left the disk.", "swept_messages"),
         total("pushd_deleted_channels", "Channels deleted.", "deleted_channels"),
         total("pushd_checkpoints", "Moves from the -wal file to the database.", "checkpoints"),
+        *hub.nodes.totals,
     )
 
 
