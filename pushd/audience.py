@@ -76,3 +76,7 @@ class Audience:
             Result(channel, epoch, seq, id_, at, online(channel), duplicate, state)
             for channel, epoch, seq, id_, at, duplicate in stored
         ]
+
+    def of(self, stored: Stored) -> tuple[bool, State]:
+        """Whether somebody is there for it, and whether that is known."""
+        return self.online(stored.channel), self.state

@@ -74,6 +74,11 @@ class Delivery(Expiring):
         self._finish = finish
         self._deliveries.hold(self, stored_before=True)
 
+    @property
+    def waits(self) -> bool:
+        """It has not ended."""
+        return not self._ended
+
     def came(self, channel: str, cursor: Cursor) -> None:
         """A device of the user has everything up to there."""
         at = self.wanted.get(channel)

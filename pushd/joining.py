@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 import trio
@@ -25,6 +26,7 @@ from pushd.cluster.remote import RemoteSessions
 from pushd.cluster.rollcall import RollCall
 from pushd.cluster.routes import EdgeRoutes
 from pushd.cluster.upstream import Upstream
+from pushd.cluster.waits import EdgeDeliveries
 from pushd.cluster.wire import OwnerRecord
 from pushd.front.connection import Engine
 from pushd.front.routes import Routes
@@ -41,7 +43,7 @@ class Side:
 
     role = "owner"
     log: Log | None = None
-    parts = Role()
+    parts = Role(known=False)
     routes: type[Routes] = Routes
 
     def __init__(self, settings: Settings, tokens: NodeTokens) -> None:
@@ -108,7 +110,6 @@ class EdgeSide(Side):
     """It follows the log of another node."""
 
     role = "edge"
-    parts = Role(keeps=False, marking=EdgeMarking, audience=EdgeAudience)
     routes = EdgeRoutes
 
     def __init__(self, settings: Settings, tokens: NodeTokens) -> None:
@@ -116,6 +117,12 @@ class EdgeSide(Side):
         self._upstream = Upstream(settings.node_id, tokens)
         options = LogOptions(backlog_bytes=settings.publish_backlog)
         self.log: EdgeLog = EdgeLog(self._upstream, options)
+        self.parts = Role(
+            keeps=False,
+            marking=EdgeMarking,
+            deliveries=partial(EdgeDeliveries, self._upstream),
+            audience=EdgeAudience,
+        )
 
     async def start(self, hub: Hub, stop: trio.Event) -> None:
         await super().start(hub, stop)
@@ -124,6 +131,9 @@ class EdgeSide(Side):
         await hub.services.start(self.bus.run)
         await hub.services.start(registry.run)
         await hub.services.start(edge.run)
+        self.log.lives_here = lambda channel: hub.access.session_of(channel) is not None
+        assert isinstance(hub.deliveries, EdgeDeliveries)
+        await hub.services.start(hub.deliveries.run)
         await _first(edge.synced.wait, stop.wait)
 
     def web(self, hub: Hub, own: Engine) -> Engine:

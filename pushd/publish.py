@@ -164,11 +164,8 @@ class Publisher:
             rule = "granted" if rules is None else rules.of(channel).publish
             if not may_publish(identity, channel, rule):
                 raise Forbidden(f"You may not publish to channel {channel!r}.")
-            if channel.startswith(SESSION_PREFIX) and not self._access.may_live(channel):
-                raise NotFound(
-                    f"There is no live session {session_id(channel)!r} of a user.",
-                    cure="Ask GET /v1/sessions for those that live, or send to the user.",
-                )
+            if channel.startswith(SESSION_PREFIX):
+                self.check_lives(channel)
         if identity.user is not None:
             if self._begun is not None:
                 new = [channel for channel in channels if channel not in self._log.heads]
@@ -180,6 +177,14 @@ class Publisher:
                 own = self.own_of(identity, channels, by)
         entries = [Entry(channel, draft) for channel in channels]
         return Append(entries, identity.publisher, done, own)
+
+    def check_lives(self, channel: str) -> None:
+        """Raises NotFound for the channel of a session that is known not to live."""
+        if not self._access.may_live(channel):
+            raise NotFound(
+                f"There is no live session {session_id(channel)!r} of a user.",
+                cure="Ask GET /v1/sessions for those that live, or send to the user.",
+            )
 
     def _own(self, identity: Identity, done: Done, by: Session | None) -> Done:
         def stored(result: list[Stored] | PushdError) -> None:

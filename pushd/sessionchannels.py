@@ -19,8 +19,23 @@ from pushd.sessions import Sessions
 from pushd.sight import Sight
 
 RETRY_S: Final = 1.0
+VOUCHED_S: Final = 15.0  # more than it takes until all nodes have heard of a session
 
 log = structlog.get_logger("pushd.sessions")
+
+
+class _Vouched(Expiring):
+    """A channel whose session is known to another node only, for a while."""
+
+    __slots__ = ("_channel", "_channels")
+
+    def __init__(self, channels: SessionChannels, channel: str) -> None:
+        super().__init__()
+        self._channels = channels
+        self._channel = channel
+
+    def expire(self) -> None:
+        self._channels.lapse(self._channel)
 
 
 class SessionChannels(Expiring):
@@ -43,6 +58,7 @@ class SessionChannels(Expiring):
         self._wheel = wheel
         self._leaving: dict[str, None] = {}
         self._sight = sight or Sight()
+        self._vouched: dict[str, _Vouched] = {}
         self._unseen: dict[str, None] = {}  # their sessions may live where nobody sees
         self._sight.on_known(self._look_again)
         self._busy = False
@@ -56,11 +72,27 @@ class SessionChannels(Expiring):
         """At the start: those of an earlier process. Nobody can read them meanwhile."""
         self._remove(name for name in channels if name.startswith(SESSION_PREFIX))
 
+    def vouch(self, channel: str) -> None:
+        """Another node says that its session lives, of which this one may not have heard yet."""
+        if channel[len(SESSION_PREFIX) :] not in self._sessions.by_id:
+            vouched = self._vouched.setdefault(channel, _Vouched(self, channel))
+            self._wheel.arm(vouched, trio.current_time() + VOUCHED_S)
+
+    def lapse(self, channel: str) -> None:
+        """By now it would have been heard of."""
+        if (
+            self._vouched.pop(channel, None) is not None
+            and channel in self._log.heads
+            and channel[len(SESSION_PREFIX) :] not in self._sessions.by_id
+        ):
+            self._remove([channel])
+
     def begun(self, channel: str) -> None:
         """Its first message is on disk: the session follows it, if it has not closed meanwhile."""
         session = self._sessions.by_id.get(channel[len(SESSION_PREFIX) :])
         if session is None:
-            self._remove([channel])
+            if channel not in self._vouched:
+                self._remove([channel])
         elif not session.closing:
             self._sessions.follow_unasked(session, channel)
 

@@ -17,9 +17,9 @@ class Sight:
 
     __slots__ = ("_known", "_listeners", "everywhere")
 
-    def __init__(self, *, everywhere: bool = True) -> None:
+    def __init__(self, *, everywhere: bool = True, known: bool = True) -> None:
         self.everywhere = everywhere
-        self._known = True
+        self._known = known
         self._listeners: list[Callable[[], None]] = []
 
     @property

@@ -46,8 +46,9 @@ class Base:
         return Quota(most, HOUR_S, f"new {what} of one user within an hour")
 
 
-def make_base(settings: Settings, log: Log, *, everywhere: bool) -> Base:
-    """On the Trio loop: the wheel starts with its clock. ``everywhere``: see ``Sight``."""
+def make_base(settings: Settings, log: Log, *, everywhere: bool, known: bool) -> Base:
+    """On the Trio loop: the wheel starts with its clock. ``everywhere``, ``known``: see
+    ``Sight``."""
     namespaces = make_rules(settings.retention, settings.namespaces)
     counters = Counters()
     standing = Standing()
@@ -63,7 +64,7 @@ def make_base(settings: Settings, log: Log, *, everywhere: bool) -> Base:
             standing,
             groups=log.groups,
             presence_namespaces=namespaces.presence,
-            sight=Sight(everywhere=everywhere),
+            sight=Sight(everywhere=everywhere, known=known),
         ),
         TimingWheel(settings.heartbeat_check_interval, trio.current_time()),
         _make_fanout(settings, counters, namespaces),

@@ -40,13 +40,14 @@ class Role(NamedTuple):
     """Where a node that follows another one's log is other than one that has its own.
 
     ``keeps``: it has the log, and with it what there is once for all nodes: who is in which topic,
-    what the application is told.
+    what the application is told. ``known``: all sessions are, from the start (see ``Sight``).
     """
 
     keeps: bool = True
     marking: type[Marking] = Marking
     deliveries: Callable[..., Deliveries] = Deliveries
     audience: type[Audience] = Audience
+    known: bool = True
 
 
 class _Reading(NamedTuple):
@@ -79,7 +80,7 @@ class _Presence(NamedTuple):
 def make_hub(settings: Settings, log: Log, services: trio.Nursery, role: Role | None = None) -> Hub:
     """``services``: the nursery that owns what outlives a connection. ``role`` None: it keeps."""
     role = role or Role()
-    base = make_base(settings, log, everywhere=role.keeps)
+    base = make_base(settings, log, everywhere=role.keeps, known=role.known)
     sources = make_sources(settings)
     hook = make_hook(settings, base.standing, base.counters)
     reading = _make_reading(base)

@@ -20,6 +20,7 @@ from pushd.cluster.wire import (
     StoredBody,
 )
 from pushd.core.messages import Draft
+from pushd.core.names import SESSION_PREFIX
 from pushd.errors import BadRequest, PushdError
 from pushd.hub import Hub
 from pushd.log import Append, Entry, Own, Stored
@@ -68,6 +69,7 @@ class _Storing:
         for number, body in enumerate(self._appends):
             done = self._taker(hub, number, body.own)
             try:
+                _look_at_sessions(hub, body.entries)
                 hub.log.submit(Append(list(map(_entry, body.entries)), body.publisher, done))
             except PushdError as error:
                 done(error)
@@ -89,6 +91,16 @@ class _Storing:
                 self._appending.finish(self._key, self._results)
 
         return done
+
+
+def _look_at_sessions(hub: Hub, entries: list[EntryBody]) -> None:
+    """Raises NotFound for one that does not live. Of those of the edge it need not be heard yet."""
+    for entry in entries:
+        if entry.channel.startswith(SESSION_PREFIX):
+            if entry.lives:
+                hub.session_channels.vouch(entry.channel)
+            else:
+                hub.publisher.check_lives(entry.channel)
 
 
 def _mark(hub: Hub, own: Own, stored: list[Stored]) -> None:

@@ -1,21 +1,26 @@
-"""Whether somebody was there for a message, at an edge: as the owner says, who knows all nodes."""
+"""Whether somebody is there for a message of an edge: the owner has said it with its place."""
 
 from __future__ import annotations
 
 from pushd.audience import Audience, Result
 from pushd.cluster.forwarding import StoredThere
 from pushd.log import Stored
+from pushd.sight import State
 
 
 class EdgeAudience(Audience):
-    """Of what was stored by the owner."""
+    """Looks at nothing of this node."""
 
     __slots__ = ()
 
     def results(self, stored: list[Stored]) -> list[Result]:
-        """Those of one publish, in the order of its channels."""
         return [
-            Result(*each[:5], each.online, each.duplicate, "known" if each.known else "unknown")
+            Result(*each[:5], online, each.duplicate, state)
             for each in stored
-            if isinstance(each, StoredThere)
+            for online, state in (self.of(each),)
         ]
+
+    def of(self, stored: Stored) -> tuple[bool, State]:
+        if isinstance(stored, StoredThere):
+            return stored.online, "known" if stored.known else "unknown"
+        return super().of(stored)

@@ -34,6 +34,7 @@ CatchUp = Callable[[list[str], Callable[[PushdError | None], None]], None]
 
 class EdgeLog(Log):
     """``Edge`` keeps the mirror right, and sets ``asks_owner``, ``claimed`` and ``heard``.
+    ``lives_here``: whether a channel is of a session of this node.
 
     What only a log can do (trims, receipts, lists) is refused: such requests are passed on to the
     owner before they come here.
@@ -52,7 +53,8 @@ class EdgeLog(Log):
         self.claimed: Callable[[str], tuple[str, int]] = lambda channel: ("", 0)
         self.on_stored: Callable[[str, str, int], None] = lambda channel, epoch, seq: None
         self.asks_owner: CatchUp = _refused
-        self._forwarding = Forwarding(upstream, self._forwarded)
+        self.lives_here: Callable[[str], bool] = lambda channel: False
+        self._forwarding = Forwarding(upstream, self._forwarded, lambda name: self.lives_here(name))
         self._sent_marks = SentMarks(upstream)
         self._loads = Loads(upstream, self._sent_marks, call)
         self._reads = Reads(upstream, self.mirror, self.told)

@@ -27,6 +27,7 @@ from pushd.cluster.wire import (
     EntryBody,
     StoredBody,
 )
+from pushd.core.names import SESSION_PREFIX
 from pushd.errors import NotReady, OwnerAway, PushdError
 from pushd.log import Append, Stored
 
@@ -44,19 +45,26 @@ Results = list[tuple[Append, list[Stored] | PushdError]]
 
 
 class StoredThere(Stored):
-    """``online``: whether somebody was there for it, on any node; ``known``: or it may be off."""
+    """``online``: whether somebody was there for it, on any node; ``known``: and that is sure."""
 
     online: bool
     known: bool
 
 
 class Forwarding:
-    """``answered`` gets the appends that are done, with what became of them."""
+    """``answered`` gets the appends that are done, with what became of them. ``lives``: whether a
+    channel is of a session of this node, of which the owner may not have heard yet."""
 
-    def __init__(self, upstream: Upstream, answered: Callable[[Results], None]) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        answered: Callable[[Results], None],
+        lives: Callable[[str], bool] = lambda channel: False,
+    ) -> None:
         self._upstream = upstream
         self._answered = answered
         self._lanes = [_Lane() for _ in range(LANES)]
+        self._lives = lives
 
     def add(self, append: Append) -> None:
         """It is answered within ``PATIENCE_S`` as long as ``run`` runs."""
@@ -88,7 +96,7 @@ class Forwarding:
             deadline, appends = lane.take()
             lane.busy = True
             try:
-                await _Batch(self._upstream, self._answered, appends).run(deadline)
+                await _Batch(self._upstream, self._answered, self._lives, appends).run(deadline)
             finally:
                 lane.busy = False
 
@@ -120,10 +128,15 @@ class _Batch:
     """From the first attempt to the answer."""
 
     def __init__(
-        self, upstream: Upstream, answered: Callable[[Results], None], appends: list[Append]
+        self,
+        upstream: Upstream,
+        answered: Callable[[Results], None],
+        lives: Callable[[str], bool],
+        appends: list[Append],
     ) -> None:
         self._upstream = upstream
         self._answered = answered
+        self._lives = lives
         self._begin(appends)
 
     def _begin(self, appends: list[Append]) -> None:
@@ -135,9 +148,22 @@ class _Batch:
                 self._generation,
                 self._upstream.node,
                 uuid4().hex,
-                [AppendBody(each.publisher, _entries(each), each.own) for each in appends],
+                [AppendBody(each.publisher, self._entries(each), each.own) for each in appends],
             )
         )
+
+    def _entries(self, append: Append) -> list[EntryBody]:
+        return [
+            EntryBody(
+                channel,
+                msgspec.Raw(draft.data),
+                draft.type,
+                draft.id,
+                draft.sender,
+                channel.startswith(SESSION_PREFIX) and self._lives(channel),
+            )
+            for channel, draft in append.entries
+        ]
 
     async def run(self, deadline: float) -> None:
         """Every append has its answer afterwards, also when cancelled."""
@@ -162,7 +188,7 @@ class _Batch:
         before, self._sent = self._sent, True  # unless it is known better
         try:
             answer = await self._upstream.ask(PATH + "append", self._body, deadline=deadline)
-            told = _results.decode(answer)
+            answered = _results.decode(answer)
         except NotReady as away:  # stopping, or not to be reached
             self._sent = before or (isinstance(away, OwnerAway) and away.sent)
             return False
@@ -172,10 +198,10 @@ class _Batch:
         except msgspec.DecodeError as error:
             log.error("the owner's answer to a batch cannot be read", cause=str(error))
             return True
-        if len(told.results) != len(self._appends):
+        if len(answered.results) != len(self._appends):
             log.error("the owner's answer to a batch is of another one")
             return True
-        self._settle([_result(each, told.known) for each in told.results])
+        self._settle([_result(each, answered.known) for each in answered.results])
         return True
 
     def _settle(self, results: list[list[Stored] | PushdError]) -> None:
@@ -193,13 +219,6 @@ class _Batch:
             self._answered(_refused(lost, sent=True))
             appends = safe
         self._begin(appends)
-
-
-def _entries(append: Append) -> list[EntryBody]:
-    return [
-        EntryBody(channel, msgspec.Raw(draft.data), draft.type, draft.id, draft.sender)
-        for channel, draft in append.entries
-    ]
 
 
 def _repeatable(append: Append) -> bool:

@@ -9,10 +9,11 @@ from typing import Final, Protocol
 
 import trio
 
-from pushd.cluster.peer import Peer
+from pushd.cluster.peer import CONNECTIONS, Peer
 from pushd.cluster.wire import OwnerRecord
 from pushd.errors import OwnerAway, PushdError, Unauthorized
 
+WAITS: Final = 64  # connections of questions that the owner may take its time for
 ASK_S: Final = 5.0  # how long a question may take unless it is said
 
 
@@ -38,6 +39,7 @@ class Upstream:
         self._tokens = tokens
         self._context = context
         self._peer: Peer | None = None
+        self._waits: Peer | None = None  # for questions that take long by their nature
 
     @property
     def generation(self) -> str:
@@ -52,16 +54,19 @@ class Upstream:
                 return False
             if (record.generation, record.url) == (known.generation, known.url):
                 return False
-            assert self._peer is not None
-            self._peer.close()
+            self.close()
         self.record = record
-        generation = record.generation
-        self._peer = Peer(
+        self._peer = self._made(record, CONNECTIONS)
+        self._waits = self._made(record, WAITS)
+        return True
+
+    def _made(self, record: OwnerRecord, connections: int) -> Peer:
+        return Peer(
             record.url,
-            lambda: self._tokens.mint(generation, time.time()),
+            lambda: self._tokens.mint(record.generation, time.time()),
+            connections=connections,
             context=self._context,
         )
-        return True
 
     async def ask(
         self, path: str, body: bytes, *, deadline: float | None = None, method: str = "POST"
@@ -70,11 +75,20 @@ class Upstream:
 
         Raises OwnerAway, and what the owner refuses it with.
         """
-        peer, generation = self._peer, self.generation
-        if peer is None:
-            raise OwnerAway("No node is known that owns the log.", retry_after=1)
         if deadline is None:
             deadline = trio.current_time() + ASK_S
+        return await self._ask(self._peer, method, path, body, deadline)
+
+    async def wait(self, path: str, body: bytes, *, deadline: float) -> bytes:
+        """As ``ask``, for what the owner may take its time for: it holds up nothing else."""
+        return await self._ask(self._waits, "POST", path, body, deadline)
+
+    async def _ask(
+        self, peer: Peer | None, method: str, path: str, body: bytes, deadline: float
+    ) -> bytes:
+        generation = self.generation
+        if peer is None:
+            raise OwnerAway("No node is known that owns the log.", retry_after=1)
         try:
             return await peer.ask(method, path, body, deadline=deadline)
         except PushdError as error:
@@ -89,5 +103,6 @@ class Upstream:
 
     def close(self) -> None:
         """Nothing is asked any more."""
-        if self._peer is not None:
-            self._peer.close()
+        for peer in (self._peer, self._waits):
+            if peer is not None:
+                peer.close()

@@ -112,14 +112,15 @@ class Feed(msgspec.Struct, omit_defaults=True):
     byes: list[Bye] = []
 
 
-class EntryBody(msgspec.Struct):
-    """One message for one channel, checked at the edge."""
+class EntryBody(msgspec.Struct, omit_defaults=True):
+    """One message for one channel, checked at the edge. ``lives``: it is of a session there."""
 
     channel: str
     data: msgspec.Raw
     type: str
     id: str | None = None
     sender: str | None = None
+    lives: bool = False
 
 
 class AppendBody(msgspec.Struct):

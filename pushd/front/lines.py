@@ -43,9 +43,9 @@ class _Lines:
         self._connection.hub.counters.acked(stored)
 
     def told(self, stored: Stored) -> dict[str, Any]:
-        audience = self._connection.hub.audience
-        told = {**stored_json(stored), "online": audience.online(stored.channel)}
-        return told if audience.state == "known" else {**told, "state": audience.state}
+        online, state = self._connection.hub.audience.of(stored)
+        told = {**stored_json(stored), "online": online}
+        return told if state == "known" else {**told, "state": state}
 
     def settle(self, at: int, result: dict[str, Any]) -> None:
         self._results[at] = msgspec.json.encode(result)
