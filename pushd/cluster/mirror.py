@@ -95,7 +95,7 @@ class Mirror:
     def ended(self, ended: Ended, applied: Applied) -> None:
         """This life, and any before it, is over."""
         channel, epoch = ended.channel, ended.epoch
-        self._ended[channel] = max(epoch, self._ended.get(channel, ""))
+        self._over(channel, epoch)
         head = self._live.heads.get(channel)
         if head is not None and head.epoch <= epoch:
             self._drop(channel, applied)
@@ -127,8 +127,14 @@ class Mirror:
         return head
 
     def _drop(self, channel: str, applied: Applied) -> None:
-        if self._live.heads.pop(channel, None) is not None:
+        head = self._live.heads.pop(channel, None)
+        if head is not None:
             applied.changes.append(Change(channel, None))
+            if not self._anew:
+                self._over(channel, head.epoch)
+
+    def _over(self, channel: str, epoch: str) -> None:
+        self._ended[channel] = max(epoch, self._ended.get(channel, ""))
 
     # -- pulls
 
@@ -175,9 +181,7 @@ class Mirror:
         """The owner's word about a position that was known here. Whether to ask on."""
         epoch, first, seq = str(reset["epoch"]), int(str(reset["first"])), int(str(reset["head"]))
         if reset.get("code") == "epoch_changed":
-            head = self._live.heads.get(channel)
-            if head is not None and head.epoch == asked.epoch:
-                self._drop(channel, applied)
+            self.ended(Ended(channel, asked.epoch), applied)
             return epoch != NO_EPOCH
         if reset.get("code") == "expired":
             head = self._live.heads.get(channel)
