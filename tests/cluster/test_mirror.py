@@ -73,7 +73,7 @@ def part_of(step: Step, asked: Cursor | None, limit: int) -> Part:
         at = {"epoch": "none", "first": 1, "head": 0}
         if asked is None:
             return Part("none", 1, 0, "none.0")
-    if asked is not None and asked.epoch != step.epoch or step.seq == 0:
+    if (asked is not None and asked.epoch != step.epoch) or step.seq == 0:
         return Part(reset={"code": "epoch_changed", **at})
     if asked is not None and asked.seq > step.seq:
         return Part(reset={"code": "cursor_ahead", **at})
