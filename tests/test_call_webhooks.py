@@ -257,7 +257,7 @@ async def test_a_slow_application_ends_with_the_calls_time(tmp_path: Path) -> No
         await trio.sleep_forever()
         raise AssertionError
 
-    async with both(tmp_path, handle, call_timeout=0.5, webhook_timeout=60.0) as (server, app):
+    async with both(tmp_path, handle, call_timeout=3.0, webhook_timeout=60.0) as (server, app):
         answer = await call(server)
     assert (answer.status, answer.code) == (504, "call_failed")
     assert len(app.received) == 1
@@ -267,7 +267,7 @@ async def test_an_application_that_is_down_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The circuit opens: callers hear at once when to come again, and operators what is wrong."""
-    monkeypatch.setattr("pushd.outbound.breaker.FIRST_PAUSE_S", 60.0)
+    monkeypatch.setattr("pushd.outbound.breaker.FIRST_PAUSE_S", 600.0)
     async with both(tmp_path, Reply(200)) as (server, app):
         await app.stop()
         while not server.hub.application.endpoints[0].is_open:

@@ -187,7 +187,7 @@ def test_a_signal_ends_tail_cleanly(server: Server, number: signal.Signals) -> N
 
     def held(method: str, target: str, body: Any) -> tuple[int, dict[str, Any]]:
         if body and body.get("wait") and "news" in body["cursors"] and "." in str(body["cursors"]):
-            release.wait(10)
+            release.wait(60)
         return answer(method, target, body)
 
     server.answer = held  # type: ignore[method-assign]

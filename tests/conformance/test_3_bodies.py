@@ -34,7 +34,7 @@ async def test_nobody_hears_of_it_before_it_is_on_disk(
     def slow(self: Store, rows: Any) -> Any:
         if rows.messages:
             reached.set()
-            go.wait(10)
+            go.wait(60)
         return write(self, rows)
 
     assert await stored(api) == []

@@ -134,7 +134,7 @@ async def test_an_application_that_is_down_says_nothing_of_cookies(
     await known.app.stop()
     header = f"Cookie: {COOKIE}\r\n"
     async with (
-        serving(tmp_path, known, auth_timeout=0.1) as server,
+        serving(tmp_path, known, auth_timeout=1.0) as server,
         server.socket(header=header) as socket,
     ):
         bye = await socket.expect("bye")

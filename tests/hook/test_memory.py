@@ -307,7 +307,7 @@ async def test_what_is_asked_while_the_settings_change_has_to_come_again(
 async def test_other_limits_keep_everybody_in(node: Server, known: Logins) -> None:
     async with node.socket(token=TOKEN) as socket:
         await socket.expect("hello")
-        await reload(node, auth_request_timeout=1.0, webhook_secret=WEBHOOK_SECRET + "x")
+        await reload(node, auth_request_timeout=30.0, webhook_secret=WEBHOOK_SECRET + "x")
         await socket.send({"type": "ping"})
         await socket.expect("pong")
     assert await status(node, TOKEN) == 200

@@ -151,7 +151,7 @@ async def test_neither_log_nor_answer_tells_tokens_or_cookies(
 ) -> None:
     known.reply = reply
     secrets = (TOKEN, COOKIE.partition("=")[2], WEBHOOK_SECRET)
-    async with serving(tmp_path, known, auth_request_timeout=1.0) as server:
+    async with serving(tmp_path, known, auth_request_timeout=30.0) as server:
         for name, way in WAYS.items():
             if "address" not in name and (reply is None or "held" not in name):
                 await way(server, TOKEN, {"Cookie": COOKIE})

@@ -83,7 +83,7 @@ async def test_answers_that_are_none(tmp_path: Path, known: Logins, status: int)
     known.reply = Reply(
         status, b"" if status == 204 else b"<html>", headers=[("Location", "http://127.0.0.1:1/")]
     )
-    async with serving(tmp_path, known, auth_request_timeout=1.0) as server:
+    async with serving(tmp_path, known, auth_request_timeout=30.0) as server:
         answer = await server.pull("news", TOKEN, after=0)
         assert (answer.status, answer.code) == (503, "not_ready")
         assert int(answer.headers["retry-after"]) >= 1

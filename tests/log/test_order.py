@@ -68,7 +68,7 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, 
     def slow(job: ReadMessages, connection: Any) -> Any:
         found = real(job, connection)
         has_read.set()
-        may_answer.wait(20)
+        may_answer.wait(60)
         return found
 
     with monkeypatch.context() as patch:

@@ -89,7 +89,7 @@ def running(
         yield reader, thread, posted
         for _ in range(100):
             reader.ahead.release()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -107,7 +107,7 @@ def test_it_does_not_run_ahead_of_the_loop(
     assert len(posted) <= AHEAD
     reader.ahead.release()
     reader.ahead.release()
-    thread.join(10)
+    thread.join(60)
     assert [len(answers) for answers in posted] == [1] * (AHEAD + 2)
 
 
@@ -120,6 +120,6 @@ def test_small_answers_are_handed_over_together(
         reader.queue.put(job)
     reader.queue.put(None)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     [answers] = posted
     assert len(answers) == len(jobs)
