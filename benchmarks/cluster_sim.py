@@ -26,14 +26,15 @@ class Costs:
     frame: float = 8.3  # a hint to one WebSocket ("fanout")
     pull: float = 25.0  # a small pull of a client, or of an edge ("pull")
     increment: float = 6.0  # one channel's messages within a pull of several
-    claim: float = 1.0  # one head within a hint: read and remembered at an edge
-    head: float = 1.5  # one head within an answer of the feed: looked up and written
+    claim: float = 1.2  # one head within a hint: read and remembered at an edge
+    head: float = 2.0  # one head within an answer of the feed: looked up and written
+    taken: float = 2.6  # the same at the edge: read, and compared with what is known
     ask: float = 40.0  # an answer of the feed besides
-    deliver: float = 3.0  # Redis: one message to one subscriber
+    deliver: float = 10.0  # Redis: one message to one subscriber
     commits: float = 400.0  # a second, at most: under load several publishes share one
     turns: float = 200.0  # pulls of one edge a second, at most: one is under way at a time
     message: int = 300  # bytes with its envelope
-    named: int = 45  # a head in a hint
+    named: int = 30  # a head in a hint
     told: int = 75  # a head in the feed
     envelope: int = 250  # an HTTP answer with its head, or a signed hint
 
@@ -103,7 +104,7 @@ def row(load: Load, nodes: int, costs: Costs) -> Row:
     )
     edge = (
         publishes / nodes * costs.forward
-        + publishes * (costs.claim + costs.head)
+        + publishes * (costs.claim + costs.taken)
         + (pulls / nodes) * costs.pull
         + told * (costs.frame + costs.pull)
     )

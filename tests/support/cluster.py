@@ -43,6 +43,9 @@ class Node(ServerProcess):
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    def log(self) -> str:
+        return super().log() if self.log_path.exists() else ""
+
     def check_log(self) -> None:
         super().check_log()
         text = self.log()

@@ -91,7 +91,7 @@ class Load:
     async def _retain(self, node: str, channel: str) -> Number:
         """All that is kept of the channel, as the node has it."""
         asking = Roamer(self.cluster, f"all of {node}", (node,))
-        with trio.fail_after(HEAL_S):
+        with trio.fail_after(HEAL_S), asking:
             while True:
                 try:
                     return await self._read_all(asking, channel)
@@ -109,7 +109,6 @@ class Load:
             entries += [(message.seq, message.id) for message in page.messages]
             datas.update(bytes(message.data) for message in page.messages)
             cursor, more, epoch = page.next, page.more, page.epoch
-        asking.hang_up()
         assert len(datas) == len(entries), f"{channel}: something was stored twice"
         node = asking.node.name
         self.cluster.history.append(Retained(node, channel, epoch, tuple(entries)))

@@ -42,11 +42,12 @@ class Reader(Roamer, ABC):
         self.token = cluster.owner.token(name, device=name, subscribe=tuple(channels))
 
     async def run(self) -> None:
-        while True:
-            try:
-                await self.follow()
-            except Away:
-                await self.rest()
+        with self:
+            while True:
+                try:
+                    await self.follow()
+                except Away:
+                    await self.rest()
 
     @abstractmethod
     async def follow(self) -> None: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from typing import Self
 from urllib.parse import quote
 
 import msgspec
@@ -64,6 +65,12 @@ class Roamer:
         self._http = None
         self.node = self.cluster.nodes[next(self._nodes)]
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hang_up()
+
     async def rest(self) -> None:
         await trio.sleep(BREATH_S * (0.5 + self.rng.random()))
 
@@ -107,10 +114,11 @@ class Publisher(Roamer):
         self._channels = channels
 
     async def run(self, gate: Gate) -> None:
-        for number in itertools.count():
-            async with gate:
-                await self.publish(self.rng.choice(self._channels), f"{self.name}-{number}")
-            await trio.sleep(0.02 * self.rng.random())
+        with self:
+            for number in itertools.count():
+                async with gate:
+                    await self.publish(self.rng.choice(self._channels), f"{self.name}-{number}")
+                await trio.sleep(0.02 * self.rng.random())
 
     async def publish(self, channel: str, id_: str) -> None:
         target = f"/v1/channels/{quote(channel, safe='')}/messages"
