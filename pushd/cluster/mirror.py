@@ -86,8 +86,10 @@ class Mirror:
         if head is not None:
             if epoch < head.epoch and not anew:
                 return
+            # In one step: nobody may find no life at all between the two.
             self._drop(channel, applied)
-        if self.followed(channel):
+            self._begin(state, applied)
+        elif self.followed(channel):
             applied.claims[channel] = (epoch, state.seq)
         else:
             self._begin(state, applied)
@@ -182,6 +184,11 @@ class Mirror:
         epoch, first, seq = str(reset["epoch"]), int(str(reset["first"])), int(str(reset["head"]))
         if reset.get("code") == "epoch_changed":
             self.ended(Ended(channel, asked.epoch), applied)
+            ended = self._ended[channel]
+            if channel not in self._live.heads and epoch != NO_EPOCH and epoch > ended:
+                # In one step: nobody may find no life at all between the two.
+                self._begin(HeadState(channel, epoch, first, seq, 0), applied)
+                return False
             return epoch != NO_EPOCH
         if reset.get("code") == "expired":
             head = self._live.heads.get(channel)
