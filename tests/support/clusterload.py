@@ -123,7 +123,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     """For what nobody tells: bounded."""
     with trio.move_on_after(HEAL_S):
         while not condition():
-            await trio.sleep(0.01)
+            await trio.sleep(0.03)
         return
     raise AssertionError(f"waited in vain for {what}")
 
