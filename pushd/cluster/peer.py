@@ -209,7 +209,6 @@ class _Connection:
             raise _Lost(_words(error.__cause__ or error)) from None
         except httptools.HttpParserError:
             raise _Lost("its answer is no proper HTTP") from None
-        self.reusable = self._parser.should_keep_alive()
         return Answer(self._parser.get_status_code(), bytes(self._body))
 
     def close(self) -> None:
@@ -224,6 +223,7 @@ class _Connection:
 
     def on_message_complete(self) -> None:
         self._complete = True
+        self.reusable = self._parser.should_keep_alive()  # known only here
 
 
 def _away(why: str, *, sent: bool) -> OwnerAway:

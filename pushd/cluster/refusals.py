@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pushd.errors import PushdError
+from pushd.errors import BadRequest, PushdError
 
 
 class _Problem(msgspec.Struct):
@@ -41,8 +41,9 @@ def raised(
     retry_after: float | None,
     extra: dict[str, Any],
 ) -> PushdError:
-    """An error of the type that has this code and status, else one that only looks like it."""
-    kind = _kinds().get((code, status), PushdError)
+    """An error of the type that has this code and status. One that is not known here (of a node of
+    another version) is a bad request, or a failure."""
+    kind = _kinds().get((code, status)) or (BadRequest if 400 <= status < 500 else PushdError)
     after = None if retry_after is None else max(1, -int(-retry_after // 1))
     error = kind(detail, retry_after=after, extra=extra)
     if cure:
