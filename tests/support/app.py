@@ -130,27 +130,28 @@ async def running_server(
         tune(listener)
     stopper = _Stopper(settings.drain)
     with listener, recorded_log() as entries:
-        async with trio.open_nursery() as services:
-            hub = await services.start(_run, settings, services, listener, stopper)
+        async with trio.open_nursery() as nursery:
+            hub = await nursery.start(_run, settings, listener, stopper)
             yield Server(hub, listener.getsockname()[1], stopper, entries)
-            services.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
     assert errors_expected or not failures(entries)
 
 
 async def _run(
     settings: Settings,
-    services: trio.Nursery,
     listener: Any,
     stopper: Stopper,
     task_status: trio.TaskStatus[Hub],
 ) -> None:
+    """With services of its own: a node that stops takes nothing else with it."""
     with ExitStack() as stack:
         admin = None
         if settings.admin_listen is not None:
             admin = stack.enter_context(listen(*settings.admin_listen))
-        doors = Doors(listener, admin)
-        await run_node(settings, services, doors, stopper, task_status.started)
-    services.cancel_scope.cancel()
+        async with trio.open_nursery() as services:
+            doors = Doors(listener, admin)
+            await run_node(settings, services, doors, stopper, task_status.started)
+            services.cancel_scope.cancel()
 
 
 async def until(condition: Callable[[], object]) -> None:
