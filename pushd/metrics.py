@@ -82,6 +82,8 @@ class Counters:
     auth_known: int = _count("Tokens that auth_url had told of before, good or not.")
     auth_refused: int = _count("Questions that auth_url answered with a refusal.")
     auth_unusable: int = _count("Answers of auth_url that were of no use, see the log.")
+    nodes_asked: int = _count("Requests of other nodes that only the owner of the log answers.")
+    snapshots: int = _count("Times that another node began to read all channels and groups.")
     batches_repeated: int = _count("Batches of another node that had come before.")
     errors: Counter[str] = field(default_factory=Counter)  # by stable code, see errors.py
 

@@ -18,12 +18,14 @@ _NAMED: Final = re.compile(rb'"session:([A-Za-z0-9_-]{1,64})"')  # and in a body
 
 
 class EdgeRoutes(Routes):
-    """``engines.web`` passes on. A pull of a session that lives elsewhere, and who is in a topic,
-    only the owner knows."""
+    """``engines.web`` passes on. A pull of a session that lives elsewhere, who is in a topic, and
+    all that a user has, with what the user did a moment ago at any node, only the owner knows."""
 
     def __init__(self, hub: Hub, engines: Engines, *, admin: bool = True) -> None:
         super().__init__(hub, engines, admin=admin)
-        self._pull = hub.settings.path_prefix.encode() + b"/v1/pull"
+        prefix = hub.settings.path_prefix.encode()
+        self._pull = prefix + b"/v1/pull"
+        self._inbox = prefix + b"/v1/inbox"
 
     def dispatch(self, connection: HttpConnection, request: Request) -> None:
         if self._is_elsewhere(request):
@@ -35,6 +37,8 @@ class EdgeRoutes(Routes):
         target = request.target
         if target == self._pull:
             return self._names_foreign(request.body)
+        if target.startswith(self._inbox) and request.path == self._inbox:
+            return request.method == b"GET"
         if not target.startswith(self._channels) or request.method == b"OPTIONS":
             return False
         part = request.path[len(self._channels) :]

@@ -76,6 +76,7 @@ class Served:
                 raise BadRequest(f"The body has another form than expected: {cause}") from None
             if body.generation != self._generation:
                 raise other_generation(self._generation)
+            self._hub.counters.nodes_asked += 1
             serve(connection, node, body)
 
         return handler
@@ -87,6 +88,7 @@ class Served:
     # -- each of them --------------------------------------------------------------------------
 
     def _feed(self, connection: HttpConnection, node: str, body: FeedAsk) -> None:
+        self._hub.counters.snapshots += body.after is None and body.page is None
         self._respond(connection, self.feeder.answer(body))
 
     def _append(self, connection: HttpConnection, node: str, body: AppendBatch) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from itertools import islice
 from typing import Final, NamedTuple
 
 from pushd.cluster.states import head_state, members_state, revoked_state
@@ -118,7 +117,7 @@ class Snapshots:
     def _heads(self, feed: Feed, listing: Listing, at: Place, room: int) -> _Filled:
         upto = min(at.nth + room, len(listing.channels))
         heads = self._log.heads
-        names = islice(listing.channels, at.nth, upto)
+        names = listing.channels[at.nth : upto]
         feed.heads += [head_state(heads[name]) for name in names if name in heads]
         return _filled(at, upto, len(listing.channels), room)
 

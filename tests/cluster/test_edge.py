@@ -158,3 +158,17 @@ async def test_a_thousand_subscribers_cost_the_owner_one_pull_per_increment(
             await until(lambda: len(answered) == polls)
         assert answered == [1] * polls
         assert owner.hub.counters.pulls - before == 1
+
+
+async def test_who_publishes_at_an_edge_has_read_it_at_once(tmp_path: Path) -> None:
+    """The next request, wherever it lands, counts nothing of one's own as unread."""
+    async with pair(tmp_path) as nodes:
+        token = nodes.edge.token("alice", publish=["user:alice:*"])
+        path = "/v1/channels/user:alice:notes/messages"
+        for number in range(10):
+            body = {"data": number}
+            assert (await nodes.edge.ask("POST", path, token=token, body=body)).status == 201
+            for server in (nodes.owner, nodes.edge):
+                inbox = (await server.ask("GET", "/v1/inbox", token=token)).json
+                [notes] = [item for item in inbox["items"] if item["channel"].endswith("notes")]
+                assert (notes["head"], notes["unread"]) == (number + 1, 0)
