@@ -25,7 +25,7 @@ export function sharing() {
  * Hints for all tabs over one connection. Only hints are shared: each tab pulls what it has not.
  *
  * The lock of the leader is released when its tab ends, however that happens, and the next one
- * takes over.
+ * takes over. A tab that helps itself leads without the lock, until one that has it is heard again.
  */
 export class SharedHints {
   #id
@@ -33,6 +33,10 @@ export class SharedHints {
   #bus
   /** @type {import('./hints.js').Hints | undefined} of the leader, or of one who helps itself */
   #hints
+  /** @type {Promise<void>} until its end */
+  #running = Promise.resolve()
+  #yield = () => {}
+  #locked = false
   #heardAt
   /** @type {Map<string, {places: Record<string, string>, at: number}>} what the other tabs follow */
   #others = new Map()
@@ -62,7 +66,7 @@ export class SharedHints {
     this.#bus.onmessage = ({ data }) => this.#hear(data)
     this.#want()
     const led = this.shared.locks
-      .request(this.name, { signal: closed }, () => this.#own(closed))
+      .request(this.name, { signal: closed }, () => this.#lead(closed))
       .catch(() => {})
     await Promise.all([led, this.#follow(closed)])
     this.#bus.close()
@@ -90,9 +94,21 @@ export class SharedHints {
     else if (!(name in this.#allPlaces())) this.#hints.dropped(name)
   }
 
+  /** The lock is ours, for as long as this lasts. @param {AbortSignal} closed */
+  async #lead(closed) {
+    this.#locked = true
+    // Who has helped itself goes on with what it has.
+    if (this.#hints) this.#say(this.#claim())
+    else this.#own(closed)
+    await this.#running
+  }
+
   /** Have a connection of one's own. @param {AbortSignal} closed */
-  async #own(closed) {
-    if (this.#hints) return
+  #own(closed) {
+    const over = new AbortController()
+    const end = () => over.abort()
+    closed.addEventListener('abort', end)
+    this.#yield = end
     this.#hints = this.make({
       places: () => this.#allPlaces(),
       onFrame: (frame, kind) => this.#onFrame(frame, kind),
@@ -106,8 +122,26 @@ export class SharedHints {
         this.listener.onFinal(error)
       }
     })
-    this.#say({ leads: true })
-    await this.#hints.run(closed)
+    this.#say(this.#claim())
+    this.#running = this.#hints.run(over.signal)
+      .catch((error) => this.listener.onFinal(error))
+      .finally(() => closed.removeEventListener('abort', end))
+  }
+
+  #claim() {
+    return { leads: this.#id, locked: this.#locked }
+  }
+
+  /** Another one leads: be one of the others again. @param {{leads: string, locked: boolean}} claim */
+  #giveWay({ leads, locked }) {
+    if (this.#locked) return this.#say(this.#claim())
+    // Of two that help themselves one is enough.
+    if (!locked && leads > this.#id) return
+    this.#hints = this.#live = undefined
+    this.#heardAt = this.env.now()
+    this.#yield()
+    this.listener.onLost('another page leads', true)
+    this.#want()
   }
 
   /** @param {AbortSignal} closed */
@@ -116,7 +150,7 @@ export class SharedHints {
       await sleep(this.env, BEAT_MS, closed)
       if (closed.aborted) break
       if (this.#hints) {
-        this.#say({ leads: true })
+        this.#say(this.#claim())
         const oldest = this.env.now() - SILENCE_MS
         for (const [id, other] of this.#others) if (other.at < oldest) this.#others.delete(id)
       } else if (this.env.now() - this.#heardAt > SILENCE_MS) {
@@ -174,7 +208,8 @@ export class SharedHints {
       this.#others.set(message.wants, { places: message.places, at: this.env.now() })
       if (this.#live) this.#say({ to: message.wants, frame: this.#live.frame, kind: this.#live.kind })
       this.#hints?.changed()
-    } else if (message.gone) this.#others.delete(message.gone)
+    } else if (message.leads) this.#giveWay(message)
+    else if (message.gone) this.#others.delete(message.gone)
     else if (message.wake) this.#hints?.wake()
   }
 
@@ -184,7 +219,7 @@ export class SharedHints {
     this.#heardAt = this.env.now()
     if (message.to && message.to !== this.#id) return
     if (message.leads && !this.#greeted) this.#want()
-    this.#greeted = this.#greeted || message.leads === true
+    this.#greeted = this.#greeted || 'leads' in message
     if (message.frame) this.listener.onFrame(message.frame, message.kind)
     else if ('lost' in message) this.listener.onLost(message.lost, message.wasLive)
     else if (message.final) this.listener.onFinal(Object.assign(new Error(message.final.message), message.final))
