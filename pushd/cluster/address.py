@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionInterface, ConnectionPool
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -46,9 +47,13 @@ class RedisAddress:
             if parts.scheme == "sentinel":
                 self._pool = self._sentinel(parts.netloc, parts.path, query)
             else:
-                self._pool = ConnectionPool.from_url(url, **self._common())
+                options = self._common()
+                if parts.scheme == "unix":
+                    del options["socket_keepalive"]
+                self._pool = ConnectionPool.from_url(url, **options)
+            self.connection()  # which looks at the rest of what the address says
             self.timeout_s = float(self._pool.connection_kwargs["socket_timeout"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RedisError) as error:
             raise BadSetting(f"redis: {self.shown} is of no use: {error}") from None
 
     def connection(self) -> ConnectionInterface:

@@ -68,7 +68,10 @@ class Registry:
                     await self._write_all()
                 while self._changed and not self._anew:
                     await trio.sleep(BATCH_S)
-                    await self._write_changes()
+                    for _ in range(0, len(self._changed), CHUNK):
+                        if self._anew:
+                            break
+                        await self._write_changes()
             except RedisAway as error:
                 self._set_anew()
                 if self._bus.state.connected:  # refused, or too slow

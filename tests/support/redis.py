@@ -6,6 +6,7 @@ import signal
 import subprocess
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,7 +32,8 @@ class RedisServer:
         self.port = free_port()
         self.tls = tls
         self.ca, self.key = home / "cert.pem", home / "key.pem"
-        self.socket = home / "redis.sock"
+        self._short = TemporaryDirectory(prefix="redis")  # a socket's path may not be long
+        self.socket = Path(self._short.name) / "s"
         self.process: trio.Process | None = None
 
     @property
@@ -58,18 +60,22 @@ class RedisServer:
     ) -> None:
         with trio.CancelScope(shield=True):
             await self.kill()
+        self._short.cleanup()
 
     async def start(self) -> None:
         """Also again, on the same port. Returns when it answers."""
         assert self.process is None
         log = self.home / "redis.log"
-        command = ["redis-server", *self._listens(), "--dir", str(self.home)]
-        command += ["--save", "", "--appendonly", "no", "--logfile", str(log), *self.options]
+        command = [*self._program(), *self._listens(), "--dir", str(self.home)]
+        command += ["--logfile", str(log), *self.options]
         self.process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL)
         with trio.fail_after(PATIENCE):
             while not await self._answers():
                 assert self.process.poll() is None, log.read_text()[-3000:]
                 await trio.sleep(0.01)
+
+    def _program(self) -> list[str]:
+        return ["redis-server", "--save", "", "--appendonly", "no"]
 
     def _listens(self) -> list[str]:
         listens = ["--bind", "127.0.0.1", "--unixsocket", str(self.socket)]
@@ -137,3 +143,24 @@ class RedisServer:
     async def cut_clients(self, kind: str = "normal") -> None:
         """End all connections of a kind, ``normal`` or ``pubsub``; it lives on."""
         await self.run("CLIENT", "KILL", "TYPE", kind)
+
+
+class SentinelServer(RedisServer):
+    """Watches one that rules, and lets a replica of it rule when it is gone."""
+
+    def __init__(self, home: Path, watched: RedisServer, service: str = "pushd") -> None:
+        super().__init__(home)
+        self.service = service
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "sentinel.conf").write_text(
+            f"sentinel monitor {service} 127.0.0.1 {watched.port} 1\n"
+            f"sentinel down-after-milliseconds {service} 500\n"
+            f"sentinel failover-timeout {service} 2000\n"
+        )
+
+    @property
+    def url(self) -> str:
+        return f"sentinel://127.0.0.1:{self.port}/{self.service}"
+
+    def _program(self) -> list[str]:
+        return ["redis-server", str(self.home / "sentinel.conf"), "--sentinel"]
