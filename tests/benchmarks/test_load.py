@@ -25,7 +25,7 @@ def _built() -> None:
 
 
 async def load(mode: str, server: Options, **options: object) -> dict[str, Any]:
-    options = {"connections": CONNECTIONS, "settle": 0, "timeout": 10, **options}
+    options = {"connections": CONNECTIONS, "settle": 0, "timeout": 100, **options}
     command = generator.arguments(mode, **{**server, **options})
     done = await trio.run_process(command, capture_stdout=True)
     return generator.parse(mode, done.stdout)
@@ -74,7 +74,7 @@ async def test_fanout_sees_one_frame_that_is_dropped() -> None:
             await ws.send_message(text)
 
     async with websockets(ws_naive.Hub(drop_one)) as server:
-        result = await load("fanout", server, rounds=3, round_timeout=0.3)
+        result = await load("fanout", server, rounds=3, round_timeout=4)  # of a busy machine
     assert [r["missing"] for r in result["rounds"]] == [0, 1, 0]
 
 
@@ -161,7 +161,7 @@ async def test_idle_sees_connections_that_the_server_closes() -> None:
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, close_three, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
-        result = await load("idle", {"port": port}, warm=0, seconds=0.3)
+        result = await load("idle", {"port": port}, warm=0, seconds=3)
         nursery.cancel_scope.cancel()
     assert (result["connections"], result["still_up"]) == (CONNECTIONS, CONNECTIONS - 3)
 
@@ -181,29 +181,29 @@ async def test_polls_that_get_nothing_are_not_counted(
 ) -> None:
     monkeypatch.setattr(quart_naive.Channel, "after", lambda self, seq, limit: [])
     async with quart(tmp_path) as server:
-        result = await load("polls", server, rounds=1, round_timeout=0.3)
+        result = await load("polls", server, rounds=1, round_timeout=4)
     assert result["rounds"][0]["answered"] == 0
     assert result["empty"] >= CONNECTIONS
 
 
 async def test_pull_counts_answers_and_their_messages(tmp_path: Path) -> None:
     async with quart(tmp_path) as server:
-        result = await load("pull", server, preload=4, seconds=0.3, depth=2)
+        result = await load("pull", server, preload=4, seconds=2, depth=2)
     assert result["messages_each"] == 4
     assert result["answers"] > 0
     assert (result["refused"], result["lost"]) == (0, 0)
     assert 0 < result["latency_p50_s"] <= result["latency_p99_s"] <= result["latency_max_s"]
 
 
-@pytest.mark.parametrize("rate", [0, 40])
+@pytest.mark.parametrize("rate", [0, 20])
 async def test_publishes_acked_are_those_on_disk(tmp_path: Path, rate: int) -> None:
     async with quart(tmp_path) as server:
-        result = await load("publish", server, seconds=0.5, rate=rate)
+        result = await load("publish", server, seconds=2, rate=rate)
     db = sqlite3.connect(tmp_path / "naive.db")
     (stored,) = db.execute("SELECT count(*) FROM message").fetchone()
     db.close()
     assert result["sent"] == result["acked"] + result["acked_late"] == stored > 0
-    assert not rate or stored <= rate  # half a second at that rate, and some slack
+    assert not rate or stored <= 3 * rate  # two seconds at that rate, and some slack
 
 
 async def test_publishes_refused_are_not_counted_as_acked(
@@ -214,7 +214,7 @@ async def test_publishes_refused_are_not_counted_as_acked(
 
     monkeypatch.setattr(quart_naive.Store, "insert", full)
     async with quart(tmp_path) as server:
-        result = await load("publish", server, seconds=0.2)
+        result = await load("publish", server, seconds=1)
     assert result["acked"] + result["acked_late"] == 0
     assert result["refused"] == result["sent"] > 0
 
@@ -227,7 +227,7 @@ READERS = CONNECTIONS - 2
 async def storm(directory: Path) -> dict[str, Any]:
     async with quart(directory) as server:
         return await load(
-            "storm", server, muted=2, publishers=4, rate=100, seconds=0.4, round_timeout=0.5
+            "storm", server, muted=2, publishers=4, rate=50, seconds=2, round_timeout=4
         )
 
 
