@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ import trio
 
 from pushd import handlers
 from tests.support.app import Server, running_server
+from tests.support.server import free_port
 
 PAGE = Path(__file__).parents[1] / "docs" / "guide" / "calls.md"
 SECRET = "the-very-secret-of-the-two-of-us"
@@ -30,11 +30,6 @@ def block(language: str, with_: str) -> str:
     blocks = re.findall(rf"(?ms)^```{language}\n(.*?)^```$", PAGE.read_text("utf-8"))
     [found] = [text for text in blocks if with_ in text]
     return str(found)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import trio
 import pushd.testing
 from pushd.client import Placed, Received
 from pushd.errors import BadSetting, Forbidden, TooLarge
+from tests.support.server import free_port
 
 
 async def test_publish_pull_and_follow_as_user_and_service() -> None:
@@ -34,9 +35,10 @@ async def test_publish_pull_and_follow_as_user_and_service() -> None:
 
 
 async def test_a_directory_outlives_its_server(tmp_path: Path) -> None:
-    async with pushd.testing.server(tmp_path) as node, node.service() as service:
+    port = free_port()
+    async with pushd.testing.server(tmp_path, port=port) as node, node.service() as service:
         await service.publish("news", "kept")
-    async with pushd.testing.server(tmp_path, port=node.port) as again:
+    async with pushd.testing.server(tmp_path, port=port) as again:
         assert again.url == node.url
         async with again.service() as service:
             assert [m.data for m in (await service.pull("news", after="0")).messages] == ["kept"]
@@ -97,11 +99,12 @@ async def test_a_group_of_the_body_comes_out_as_it_was() -> None:
 
 
 async def test_cancelling_the_body_ends_the_server() -> None:
+    port = free_port()
     with trio.CancelScope() as scope:
-        async with pushd.testing.server() as node, node.service() as service:
+        async with pushd.testing.server(port=port) as node, node.service() as service:
             await service.publish("news", 1)
             scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught
-    async with pushd.testing.server(port=node.port):
+    async with pushd.testing.server(port=port):
         pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import trio
 
 from tests.support.app import running_server
 from tests.support.http import patience
+from tests.support.server import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "connect-hook.md"
 SECRET = "the-very-secret-of-the-two-of-us"
@@ -22,11 +22,6 @@ def example(port: int) -> str:
     assert SECRET in text
     assert "9000" in text
     return str(text).replace("9000", str(port))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 async def test_the_application_of_the_guide(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 from tests.support.http import patience
+from tests.support.server import free_port
 
 WEBHOOK_SECRET = "test-secret-that-signs-webhooks-0123456789"
 
@@ -78,7 +79,7 @@ class Application:
     def __init__(self, nursery: trio.Nursery, handle: Handler) -> None:
         self.handle = handle
         self.received: list[Received] = []
-        self.port = 0
+        self.port = free_port()  # for good: nobody has it while the application is down
         self.connections = 0
         self.at_once = 0
         self.most_at_once = 0
@@ -93,7 +94,6 @@ class Application:
     async def start(self) -> None:
         """Listen; after ``stop``, on the same port again."""
         listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
-        self.port = listeners[0].socket.getsockname()[1]
         self._scope = trio.CancelScope()
         await self._nursery.start(self._run, listeners)
 

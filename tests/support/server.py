@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,24 +24,38 @@ from tests.support.wire import KEY, Http
 ROOT = Path(__file__).parents[2]
 SECRET = "the-applications-secret-0123456789-abcdef"
 START_S = 180.0  # a bound for machines that are busy, not an expectation
+_random = random.SystemRandom()  # the other one may be the same in all processes
 _READY = re.compile(rb"pushd \S+ ready on http://127\.0\.0\.1:(\d+) ")
+
+
+_claims: deque[int] = deque()
+_CLAIMED = 64  # far more than one test has
 
 
 def free_port() -> int:
     """Below the range that outgoing connections take theirs from: while the server is down, none
-    of its clients may be given its port, or be connected to itself."""
+    of its clients may be given its port, or be connected to itself. Nor may another test that runs
+    at the same time: the port of the same number of UDP is held as a sign that this one is taken.
+    """
     try:
         lowest = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
     except OSError:
         lowest = "32768"
     while True:
-        port = random.randrange(10_000, int(lowest))
-        with socket.socket() as probe:
+        port = _random.randrange(10_000, int(lowest))
+        with (
+            socket.socket(type=socket.SOCK_DGRAM) as claim,
+            socket.socket() as probe,
+        ):
             try:
+                claim.bind(("127.0.0.1", port))
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            _claims.append(claim.detach())
+        if len(_claims) > _CLAIMED:
+            os.close(_claims.popleft())
+        return port
 
 
 class ServerProcess:
