@@ -17,17 +17,21 @@ REDACTED = "[redacted]"
 
 # A JWT starts with base64url of '{"' (or '{ ', '{\n'); one that was cut off counts too.
 _JWT = re.compile(r"(?:eyJ|eyA|ewo|ew0)[\w-]{4,}(?:\.[\w-]*){1,4}")
+# What nodes show each other; the JSON in it begins with '["'.
+_NODE = re.compile(r"pushd-node\.[\w-]*(?:\.[\w-]*)?")
+# Passwords in addresses: redis://user:password@host.
+_ADDRESS = re.compile(r"(://[^\s/@:]*:)[^\s/@]+(?=@)")
 # Authorization headers, and the WebSocket subprotocol bearer.TOKEN.
 _BEARER = re.compile(r"(?i)(bearer)(?:\s+|\.|%20|\+)[^\s\"',;]+")
 # Query strings, forms and settings (x_token=, API_KEY=), also percent-encoded once.
-_NAMED = re.compile(r"(?i)(token|secret|password|api_?key)(=|%3D)[^\s&\"'#;]+")
+_NAMED = re.compile(r"(?i)(token|secret|password|api_?key|cluster_?key)(=|%3D)[^\s&\"'#;]+")
 # What Python or JSON shows of an object with such a member: {'token': '…'}, {"token":"…"}.
 _MEMBER = re.compile(
-    r"""(?i)(token|secret|password|api_?key|authorization|cookie)(['"]\s*:\s*b?)(['"]).*?\3"""
+    r"""(?i)(token|secret|password|api_?key|cluster_?key|authorization|cookie)(['"]\s*:\s*b?)(['"]).*?\3"""
 )
 _SECRET_NAMES = frozenset(
     {"authorization", "token", "secret", "password", "api_key", "jwt_secret", "credential"}
-    | {"webhook_secret"}
+    | {"webhook_secret", "cluster_key"}
 )
 _FIRST = ("time", "level", "logger", "event")  # of a line, for people who read them raw
 # Frameworks that log per frame or per request at INFO.
@@ -35,11 +39,13 @@ _CHATTY = ("hypercorn", "hypercorn.error", "hypercorn.access", "quart", "trio-we
 
 
 def redact_text(text: str) -> str:
-    """``text`` without whatever looks like a JWT, a bearer credential or a ``token=`` value."""
+    """``text`` without whatever looks like a JWT, a bearer credential or a ``token=`` value, or a
+    password in an address."""
     text = _BEARER.sub(rf"\1 {REDACTED}", text)
     text = _NAMED.sub(rf"\1\2{REDACTED}", text)
     text = _MEMBER.sub(rf"\1\2\3{REDACTED}\3", text)
-    return _JWT.sub(REDACTED, text)
+    text = _ADDRESS.sub(rf"\1{REDACTED}", text)
+    return _JWT.sub(REDACTED, _NODE.sub(REDACTED, text))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushd import logs
+from pushd.nodetokens import NodeTokens
 
+NODE = NodeTokens(b"the key of a cluster", "edge").mint("g", 1e9)
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl-_"
 KEY = "k3y-of-a-service"
 
@@ -42,6 +44,10 @@ def written(form: str = "json", level: str = "info") -> tuple[Any, io.StringIO]:
         (f'{{"Cookie":"sid={KEY}","a":1}}', '{"Cookie":"[redacted]","a":1}'),
         (f"{{'authorization': {KEY.encode()!r}}}", "{'authorization': b'[redacted]'}"),
         (f"cut off: {JWT[:30]}", "cut off: [redacted]"),
+        (f"of {NODE}, refused", "of [redacted], refused"),
+        (f"redis://pushd:{KEY}@10.0.0.9/0 is away", "redis://pushd:[redacted]@10.0.0.9/0 is"),
+        (f"rediss://:{KEY}@cache:6379", "rediss://:[redacted]@cache:6379"),
+        (f"PUSHD_CLUSTER_KEY={KEY}", "PUSHD_CLUSTER_KEY=[redacted]"),
     ],
 )
 def test_credentials_are_cut_out_of_text(text: str, left: str) -> None:
@@ -49,10 +55,19 @@ def test_credentials_are_cut_out_of_text(text: str, left: str) -> None:
     assert left in clean
     assert KEY not in clean
     assert JWT[:30] not in clean
+    assert NODE[:24] not in clean
 
 
 @pytest.mark.parametrize(
-    "text", ["0mhx3f9ab.41", "user:alice", "tokens: 3", "{'tokens': 3}", "eyes.example.com"]
+    "text",
+    [
+        "0mhx3f9ab.41",
+        "user:alice",
+        "tokens: 3",
+        "{'tokens': 3}",
+        "eyes.example.com",
+        "http://[::1]:80/a@b",
+    ],
 )
 def test_other_text_stays(text: str) -> None:
     assert logs.redact_text(text) == text
