@@ -6,6 +6,7 @@ hangs, and nothing is told that was gone before it was asked for.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Awaitable, Callable
@@ -22,7 +23,9 @@ from tests.support.changing import Truth
 from tests.support.http import Answer, Peer
 
 CHANNELS = ("a", "b", "c", "d", "e", "f")
+KINDS = ("messages", "empty", "redacted", "expired", "epoch_changed")
 LINES = 20  # of one publish
+LONGEST_S = 300.0  # a bound for machines that are busy, not an expectation
 PAUSE_S = 0.002  # of a publisher, so that the pulls have the greater part
 
 
@@ -40,6 +43,9 @@ class Load:
     @property
     def log(self) -> Log:
         return self.server.hub.log
+
+    def has_seen_all(self) -> bool:
+        return self.histories > 100 and all(self.truth.counts[kind] for kind in KINDS)
 
     # -- publishing and changing
 
@@ -78,9 +84,14 @@ class Load:
             await self.publish(peer, list(CHANNELS))  # for those who wait
 
     async def administrator(self, channel: str, trims: int) -> None:
-        """Trims; a redaction every fifth, a deletion every twentieth time."""
+        """Trims; a redaction every fifth, a deletion every twentieth time.
+
+        So many, and on until everything has been seen: who is how fast, the machine decides.
+        """
         async with self.server.peer() as peer:
-            for turn in range(trims):
+            for turn in itertools.count():
+                if turn >= trims and self.has_seen_all():
+                    return
                 if channel not in self.log.heads:
                     await self.publish(peer, [channel] * LINES)
                 await self.trim(channel)
@@ -209,15 +220,14 @@ async def test_every_answer_is_the_exact_slice_or_a_reset(
             (4, load.historian),
             (12, load.collector),
         ]
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(load.administrators, trims)
-            for _ in range(2):
-                nursery.start_soon(load.publisher)
-            for count, client in clients:
-                for number in range(count):
-                    nursery.start_soon(client, f"{client.__name__}-{number}")
+        with trio.fail_after(LONGEST_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(load.administrators, trims)
+                for _ in range(2):
+                    nursery.start_soon(load.publisher)
+                for count, client in clients:
+                    for number in range(count):
+                        nursery.start_soon(client, f"{client.__name__}-{number}")
         load.truth.check_all()
-        for kind in ("messages", "empty", "redacted", "expired", "epoch_changed"):
-            assert load.truth.counts[kind], f"none was {kind}: {load.truth.counts}"
-        assert load.histories > 100
+        assert load.has_seen_all()
         assert not server.hub.pulls.held
