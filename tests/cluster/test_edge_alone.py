@@ -12,6 +12,8 @@ import trio
 from pushd.cluster import edgelog
 from pushd.settings.namespaces import Namespace
 from tests.support.app import KEY, Server, running_server, until
+from tests.support.cluster import running_cluster
+from tests.support.clusterload import under_load
 from tests.support.redis import RedisServer
 
 CLUSTER_KEY = "the key of this test's cluster"
@@ -146,3 +148,12 @@ async def test_what_changed_without_the_edge_is_so_afterwards(tmp_path: Path) ->
             assert (await edge.pull("gone", after=cursor)).code == "epoch_changed"
             answer = await edge.pull("kept", after="0")
             assert [each["data"] for each in answer.json["messages"]] == [1, 2]
+
+
+async def test_an_owner_that_has_begun_anew_is_known_without_redis(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path) as cluster, under_load(cluster) as load:
+        await cluster.redis.kill()
+        await cluster.owner.kill()
+        await cluster.owner.start()
+        await load.more()
+        await load.settle()
