@@ -127,6 +127,8 @@ class EdgeSide(Side):
     async def start(self, hub: Hub, stop: trio.Event) -> None:
         await super().start(hub, stop)
         edge = Edge(hub, self.log, self.bus, self.settings.cluster_sync)
+        hub.nodes.gauges += edge.gauges()
+        hub.nodes.totals += edge.totals()
         registry = Registry(self.bus, hub.sessions, hub.happenings)
         await hub.services.start(self.bus.run)
         await hub.services.start(registry.run)

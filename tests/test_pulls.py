@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pushd.core.namespaces import NO_RULES, Namespaces
+from pushd.core.namespaces import NO_RULES, Namespaces, Rules
 from pushd.core.positions import START, Cursor
 from pushd.core.responses import Responses, body_of
 from pushd.core.wheel import Expiring, TimingWheel
-from pushd.errors import Overloaded, PushdError
+from pushd.errors import NotReady, Overloaded, PushdError
 from pushd.fanout import Fanout, FanoutOptions
 from pushd.log import Advance, Head
 from pushd.metrics import Counters
@@ -109,6 +110,25 @@ def test_the_log_is_read_once_for_all_who_ask_the_same() -> None:
     assert [seqs(answer) for answer in world.got] == [[5, 6, 7, 8, 9, 10]] * 5
     assert world.ask("news", 4) == [5, 6, 7, 8, 9, 10], "kept"
     assert len(world.log.reads) == 1
+
+
+def test_an_answer_of_a_node_that_has_lost_its_owner_says_so_and_is_not_kept() -> None:
+    world = World(namespaces=Namespaces(Rules(), {"open": Rules(public=True)}))
+    for channel in ("news", "open:1"):
+        world.write(channel, 3, told=True)
+
+    def stale(channel: str, seconds: float) -> object:
+        world.log.stale = seconds
+        answer = world.pulls.answer(channel, START, 100, world.got.append)
+        assert answer is not None
+        return json.loads(body_of(answer)).get("stale")
+
+    assert [stale("news", seconds) for seconds in (1.9, 2.0, 4.9, 0.1)] == [None, 2000, 4900, None]
+    assert [stale("open:1", seconds) for seconds in (6.0, 0.0)] == [6000, None]
+    for channel, seconds in (("news", 5.0), ("open:1", math.inf), ("never written to", 5.0)):
+        with pytest.raises(NotReady):
+            stale(channel, seconds)
+    assert stale("never written to", 3.0) == 3000
 
 
 def test_a_read_that_fails_is_told_to_all_and_not_kept() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushd.audience import Audience, Result
-from pushd.cluster.forwarding import StoredThere
+from pushd.cluster.there import StoredThere
 from pushd.log import Stored
 from pushd.sight import State
 

@@ -12,20 +12,19 @@ import trio
 from pushd.cluster.applied import Applied
 from pushd.cluster.claims import Claims
 from pushd.cluster.edgelog import EdgeLog
-from pushd.cluster.followup import follow_up
+from pushd.cluster.following import Following
 from pushd.cluster.marking import EdgeMarking
 from pushd.cluster.pulled import LIMIT
 from pushd.cluster.puller import Puller
-from pushd.cluster.wire import PATH, Feed, FeedAsk, Hint, OwnerRecord
+from pushd.cluster.wire import Hint, OwnerRecord
 from pushd.errors import PushdError
 from pushd.hub import Hub
+from pushd.metrics import Gauge, Total
 
-FEED_S: Final = 5.0  # for one answer
 ALONE_S: Final = 0.25  # between two questions while nobody says what has changed
 RETRY_S: Final = 0.25
 
 log = structlog.get_logger("pushd.cluster")
-_feeds = msgspec.json.Decoder(Feed)
 
 
 class BusState(Protocol):
@@ -62,13 +61,9 @@ class Edge:
         self._hub = hub
         self._log = durable
         self._mirror = durable.mirror
-        self._census = durable.census
         self._upstream = durable.upstream
         self._bus = bus
         self._sync_s = sync_s
-        self._version = 0
-        self._asked_at = 0.0  # the last question, on Trio's clock
-        self._whole = True  # a snapshot is needed
         self._wake = trio.Event()
         self._quiet = False  # that there is no owner was said
         self._claims = Claims(self._mirror.mark)
@@ -76,6 +71,7 @@ class Edge:
         self._puller = Puller(self._upstream, self._mirror, self._claims, self._told, limit)
         if isinstance(hub.marking, EdgeMarking):
             hub.publisher.own_of = hub.marking.own
+        self._following = Following(hub, durable, self._claims, self._told, self._may_pull)
         self._mirror.followed = hub.fanout.topics.__contains__
         durable.claimed = self._claims.of
         durable.on_stored = lambda channel, epoch, seq: self._claim(channel, (epoch, seq))
@@ -86,10 +82,25 @@ class Edge:
         bus.on_gap.append(self._wake_up)
         bus.on_lost.append(self._wake_up)
 
-    @property
-    def pulls(self) -> int:
-        """How many times the owner was asked for what has moved."""
-        return self._puller.pulls
+    def gauges(self) -> tuple[Gauge, ...]:
+        """What ``/metrics`` shows."""
+        return (
+            Gauge(
+                "pushd_owner_stale_seconds",
+                "Since the node that owns the log has told this edge how things are.",
+                lambda: self._log.stale,
+            ),
+        )
+
+    def totals(self) -> tuple[Total, ...]:
+        """And what only rises."""
+        return (
+            Total(
+                "pushd_owner_pulls",
+                "Pulls of this edge for what has moved, each for all who wait for it here.",
+                lambda: self._puller.pulls,
+            ),
+        )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
@@ -133,7 +144,7 @@ class Edge:
             return
         log.info("following", owner=record.node, address=record.url, generation=record.generation)
         if record.generation != before:
-            self._need_all()
+            self._following.need_all()
         self._wake_up()
 
     def _turned_away(self, generation: str | None) -> None:
@@ -142,9 +153,12 @@ class Edge:
         if generation is not None and record is not None and generation > record.generation:
             self._turn_to(OwnerRecord(record.node, record.url, generation, record.at))
 
-    def _need_all(self) -> None:
-        self._whole = True
-        self._puller.stop()
+    def _may_pull(self, may: bool) -> None:
+        if may:
+            self._puller.start()
+            self.synced.set()
+        else:
+            self._puller.stop()
 
     def _wake_up(self) -> None:
         self._wake.set()
@@ -158,7 +172,7 @@ class Edge:
             pause = self._sync_s if self._bus.state.connected else min(ALONE_S, self._sync_s)
             try:
                 if self._upstream.record is not None:
-                    more = await (self._snapshot() if self._whole else self._increment())
+                    more = await self._following.step()
                     self._quiet = False
                     pause = 0.0 if more else pause
             except (PushdError, msgspec.DecodeError) as error:
@@ -171,83 +185,6 @@ class Edge:
         if not self._quiet:
             self._quiet = True
             log.warning("the owner of the log was not reached", reason=str(error))
-
-    async def _ask(self, after: int | None, page: str | None = None) -> Feed:
-        """Raises PushdError, DecodeError."""
-        upstream = self._upstream
-        self._asked_at = asked = trio.current_time()
-        body = FeedAsk(upstream.generation, upstream.node, after, page)
-        answer = await upstream.ask(
-            PATH + "feed", msgspec.json.encode(body), deadline=asked + FEED_S
-        )
-        feed = _feeds.decode(answer)
-        if feed.generation != upstream.generation:
-            raise PushdError("The owner has begun anew.")
-        return feed
-
-    async def _increment(self) -> bool:
-        """Whether there is more."""
-        feed = await self._ask(self._version)
-        if feed.reset:
-            self._need_all()
-            return True
-        self._version = feed.version
-        applied = Applied()
-        self._census.revoked(feed.revoked, applied)
-        self._census.members(feed.members, applied)
-        self._heads(feed, applied)
-        self._told(applied)
-        follow_up(self._hub, feed)
-        self._log.heard = self._asked_at
-        return feed.more
-
-    async def _snapshot(self) -> bool:
-        """Page by page; then what has changed meanwhile: only after that is known what is gone."""
-        self._puller.stop()
-        generation = self._upstream.generation
-        feed = await self._ask(None)
-        self._mirror.begin_snapshot(generation)
-        self._census.begin_snapshot()
-        self._page(feed)
-        while feed.page is not None:
-            feed = await self._ask(None, feed.page)
-            if feed.reset or generation != self._upstream.generation:
-                return True  # from the start
-            self._page(feed)
-        feed.more = True
-        while feed.more:
-            feed = await self._ask(feed.version)
-            if feed.reset or generation != self._upstream.generation:
-                return True
-            self._page(feed)
-        self._end_snapshot()
-        self._version, self._whole, self._log.heard = feed.version, False, self._asked_at
-        self._puller.start()
-        self.synced.set()
-        return False
-
-    def _page(self, feed: Feed) -> None:
-        applied = Applied()
-        self._census.page(feed.members, feed.revoked)
-        self._heads(feed, applied)
-        self._told(applied)
-        follow_up(self._hub, feed)
-
-    def _end_snapshot(self) -> None:
-        applied = Applied()
-        self._census.end_snapshot(applied)
-        self._mirror.end_snapshot(applied)
-        self._claims.forget()
-        self._told(applied)
-        if applied.revoked:
-            self._hub.enforcer.look()
-
-    def _heads(self, feed: Feed, applied: Applied) -> None:
-        for state in feed.heads:
-            self._mirror.head(state, applied)
-            self._claims.confirmed(state.channel)
-        for ended in feed.ended:
-            self._mirror.ended(ended, applied)
 
     def _told(self, applied: Applied) -> None:
         self._log.told(applied)

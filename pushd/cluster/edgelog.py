@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,20 +12,19 @@ import trio
 
 from pushd.cluster.applied import Applied
 from pushd.cluster.census import Census
-from pushd.cluster.forwarding import Forwarding, Results
+from pushd.cluster.elsewhere import Elsewhere, later
+from pushd.cluster.forwarding import Forwarding
 from pushd.cluster.lookups import Ask, Loads
 from pushd.cluster.mirror import Mirror
 from pushd.cluster.reads import Reads
 from pushd.cluster.sentmarks import SentMarks
+from pushd.cluster.there import Results
 from pushd.cluster.upstream import Upstream
 from pushd.core.names import SESSION_PREFIX
 from pushd.core.positions import EPOCH_WIDTH, Cursor
 from pushd.errors import NotReady, Overloaded, OwnerAway, PushdError
-from pushd.log import Head, Log, LogOptions, LogStatistics, Marks, MissingMessages, Slowest
-from pushd.log.changes import Request
-from pushd.log.reader import Job
+from pushd.log import Head, LogOptions, LogStatistics, Marks, MissingMessages
 from pushd.log.reading import call
-from pushd.log.statistics import MESSAGES, SECONDS, Tally
 
 REFUSED_S: Final = 5.0  # without the owner, after which publishes are refused at once
 CLOSE_S: Final = 3.0  # for what is on its way to the owner
@@ -32,7 +32,7 @@ CLOSE_S: Final = 3.0  # for what is on its way to the owner
 CatchUp = Callable[[list[str], Callable[[PushdError | None], None]], None]
 
 
-class EdgeLog(Log):
+class EdgeLog(Elsewhere):
     """``Edge`` keeps the mirror right, and sets ``asks_owner``, ``claimed`` and ``heard``.
     ``lives_here``: whether a channel is of a session of this node.
 
@@ -60,7 +60,6 @@ class EdgeLog(Log):
         self._reads = Reads(upstream, self.mirror, self.told)
         self._lines.put = self._forwarding.add
         self._closing = trio.Event()
-        self._tallies = Tally(SECONDS), Tally(MESSAGES)
 
     # -- how far behind the owner
 
@@ -153,7 +152,7 @@ class EdgeLog(Log):
         """Marks of every channel named, those included that the owner does not have yet."""
         if self._refusal is not None or len(self._loads) >= self.options.waiting_reads:
             refusal = self._refusal or Overloaded("Too many reads wait.", retry_after=1)
-            _later(done, refusal.again())
+            later(done, refusal.again())
             return
         since = self._live.groups.since
         self._loads.add(Ask(user, device, channels, lambda name: since(name, user), done))
@@ -190,7 +189,7 @@ class EdgeLog(Log):
         if refusal is None and self._reads.full(self.options.waiting_reads):
             refusal = Overloaded("Too many reads wait.", retry_after=1)
         if refusal is not None:
-            _later(done, refusal.again())
+            later(done, refusal.again())
         return refusal is None
 
     def _guarded(
@@ -239,65 +238,14 @@ class EdgeLog(Log):
                 self._forwarding.add(append)
         self._closing.set()
 
-    # -- what a mirror has not
-
-    def _request(self, request: Request) -> None:
-        raise _elsewhere()
-
-    def _read(self, job: Job) -> None:
-        _later(job.done, _elsewhere())
-
-    def discard(self, channels: list[str], done: Callable[[int | PushdError], None]) -> None:
-        """Nothing: the owner sees to it when sessions end."""
-        _later(done, 0)
-
-    def find_slowest(
-        self,
-        head: Head,
-        done: Callable[[Slowest | PushdError | None], None],
-        *,
-        within: bool = False,
-    ) -> None:
-        """Refused."""
-        _later(done, _elsewhere())
-
     def statistics(self) -> LogStatistics:
-        """Of the mirror, and of what waits for the owner; nothing of a disk."""
-        commits, sizes = self._tallies
-        return LogStatistics(
-            channels=len(self.heads),
-            backlog_bytes=self._backlog,
+        """Of the mirror, and of what waits for the owner."""
+        return replace(
+            super().statistics(),
             waiting_reads=len(self._reads) + len(self._loads),
-            age_waits=False,
             dirty_marks=len(self._sent_marks),
-            batches=0,
-            messages=0,
-            marks=0,
-            checkpoints=0,
-            refused_full=0,
-            wal_bytes=0,
-            database_bytes=0,
-            reusable_bytes=0,
-            free_bytes=0,
-            garbage=0,
-            damaged=0,
-            swept_messages=0,
-            cut_messages=0,
-            deleted_channels=0,
-            purged_channels=0,
-            commit_seconds=commits.snapshot(),
-            batch_messages=sizes.snapshot(),
         )
 
 
-def _later(done: Callable[[Any], None], answer: object) -> None:
-    """As any answer of a log: callers need not expect it before this returns."""
-    trio.lowlevel.current_trio_token().run_sync_soon(call, done, answer)
-
-
 def _refused(channels: list[str], done: Callable[[PushdError | None], None]) -> None:
-    _later(done, OwnerAway("The node that owns the log is not known yet.", retry_after=1))
-
-
-def _elsewhere() -> NotReady:
-    return NotReady("This node has no log of its own: ask the one that owns it.", retry_after=1)
+    later(done, OwnerAway("The node that owns the log is not known yet.", retry_after=1))

@@ -16,16 +16,14 @@ import msgspec
 import structlog
 import trio
 
-from pushd.cluster.refusals import raised
+from pushd.cluster.there import Results, refused, result_of
 from pushd.cluster.upstream import Upstream
 from pushd.cluster.wire import (
     PATH,
     AppendBatch,
     AppendBody,
-    AppendResult,
     AppendResults,
     EntryBody,
-    StoredBody,
 )
 from pushd.core.names import SESSION_PREFIX
 from pushd.errors import NotReady, OwnerAway, PushdError
@@ -40,15 +38,6 @@ BATCH_BYTES: Final = 1024 * 1024
 log = structlog.get_logger("pushd.cluster")
 _results = msgspec.json.Decoder(AppendResults)
 _encode = msgspec.json.Encoder().encode
-
-Results = list[tuple[Append, list[Stored] | PushdError]]
-
-
-class StoredThere(Stored):
-    """``online``: whether somebody was there for it, on any node; ``known``: and that is sure."""
-
-    online: bool
-    known: bool
 
 
 class Forwarding:
@@ -85,7 +74,7 @@ class Forwarding:
                     lanes.start_soon(self._serve, lane)
         finally:
             for lane in self._lanes:
-                self._answered(_refused([append for _, append in lane.waiting], sent=False))
+                self._answered(refused([append for _, append in lane.waiting], sent=False))
                 lane.waiting.clear()
 
     async def _serve(self, lane: _Lane) -> None:
@@ -181,7 +170,7 @@ class _Batch:
             # Nobody asks any more: whether they are stored is unknown, if they were sent.
             left, self._appends = self._appends, []
             if left:
-                self._answered(_refused(left, sent=self._sent))
+                self._answered(refused(left, sent=self._sent))
 
     async def _attempt(self, deadline: float) -> bool:
         """Whether it is over."""
@@ -201,7 +190,7 @@ class _Batch:
         if len(answered.results) != len(self._appends):
             log.error("the owner's answer to a batch is of another one")
             return True
-        self._settle([_result(each, answered.known) for each in answered.results])
+        self._settle([result_of(each, answered.known) for each in answered.results])
         return True
 
     def _settle(self, results: list[list[Stored] | PushdError]) -> None:
@@ -216,7 +205,7 @@ class _Batch:
             safe = [append for append in appends if _repeatable(append)]
             lost = [append for append in appends if not _repeatable(append)]
             self._appends = []
-            self._answered(_refused(lost, sent=True))
+            self._answered(refused(lost, sent=True))
             appends = safe
         self._begin(appends)
 
@@ -224,32 +213,3 @@ class _Batch:
 def _repeatable(append: Append) -> bool:
     """The log itself knows an id again."""
     return all(draft.id is not None for _, draft in append.entries)
-
-
-def _result(result: AppendResult, known: bool) -> list[Stored] | PushdError:
-    error = result.error
-    if error is not None:
-        return raised(
-            error.code, error.status, error.detail, error.cure, error.retry_after, error.extra
-        )
-    return [_stored(each, known) for each in result.stored]
-
-
-def _stored(each: StoredBody, known: bool) -> Stored:
-    stored = StoredThere(each.channel, each.epoch, each.seq, each.id, each.at, each.duplicate)
-    stored.online, stored.known = each.online, known
-    return stored
-
-
-def _refused(appends: list[Append], *, sent: bool) -> Results:
-    return [(append, _away(sent=sent)) for append in appends]
-
-
-def _away(*, sent: bool) -> OwnerAway:
-    if sent:
-        detail = "The node that owns the log did not answer: this may have been stored."
-    else:
-        detail = "The node that owns the log cannot be reached: nothing of this was stored."
-    error = OwnerAway(detail, retry_after=1)
-    error.sent = sent
-    return error
