@@ -14,7 +14,7 @@ from pathlib import Path
 import trio
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
-_PIECE = 262144
+_PIECE = 16384
 
 
 class Line:
