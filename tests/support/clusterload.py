@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import quote
 
 import trio
@@ -75,7 +75,7 @@ class Load:
         took = trio.current_time() - began
         for node in (EAST, WEST):
             for channel in self.channels:
-                await self._retain(node, channel)
+                await self._retain(node, channel, heads[channel])
         self.cluster.history.append(Quiet(tuple(reader.name for reader in self.readers)))
         self.check()
         self.gate.open()
@@ -88,17 +88,20 @@ class Load:
         faults = self._checker.faults
         assert not faults, "\n".join(f"{kind}: {what}" for kind, what in faults[:10])
 
-    async def _retain(self, node: str, channel: str) -> Number:
-        """All that is kept of the channel, as the node has it."""
-        asking = Roamer(self.cluster, f"all of {node}", (node,))
-        with trio.fail_after(HEAL_S), asking:
+    async def _retain(self, node: str, channel: str, wanted: Number | None = None) -> Number:
+        """All that is kept of the channel, as the node has it; it is given time to hear of all."""
+        with trio.move_on_after(HEAL_S), Roamer(self.cluster, f"all of {node}", (node,)) as asking:
             while True:
-                try:
-                    return await self._read_all(asking, channel)
-                except Away:
-                    await asking.rest()
+                with suppress(Away):
+                    found = await self._read_all(asking, channel)
+                    number = (found.epoch, len(found.entries))
+                    if wanted is None or number == wanted:
+                        break
+                await asking.rest()
+        self.cluster.history.append(found)
+        return number
 
-    async def _read_all(self, asking: Roamer, channel: str) -> Number:
+    async def _read_all(self, asking: Roamer, channel: str) -> Retained:
         target, credential = f"/v1/channels/{quote(channel, safe='')}/messages", self._key
         entries: list[tuple[int, str]] = []
         datas: set[bytes] = set()
@@ -110,9 +113,7 @@ class Load:
             datas.update(bytes(message.data) for message in page.messages)
             cursor, more, epoch = page.next, page.more, page.epoch
         assert len(datas) == len(entries), f"{channel}: something was stored twice"
-        node = asking.node.name
-        self.cluster.history.append(Retained(node, channel, epoch, tuple(entries)))
-        return (epoch, len(entries))
+        return Retained(asking.node.name, channel, epoch, tuple(entries))
 
     @property
     def _key(self) -> str:
