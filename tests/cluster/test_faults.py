@@ -182,14 +182,15 @@ FAULTS: dict[str, list[Callable[[Round], Awaitable[None]]]] = {
     "a line to redis": [edge_cut_from_redis, edge_silent_to_redis],
     "an edge": [edge_paused, edge_killed],
     "a line to the owner": [edge_cut_from_owner, edge_silent_to_owner, edge_far_from_owner],
-    "the owner": [owner_killed, owner_stopped],
-    "the owner and more": [owner_restored, all_at_once],
+    "the owner is killed": [owner_killed],
+    "the owner is stopped": [owner_stopped],
+    "the owner is restored": [owner_restored],
+    "the owner and more": [all_at_once],
 }
 # Whose sessions end by it; all others stay connected.
-ENDS = {
-    edge_killed: EAST,
-    **dict.fromkeys(FAULTS["the owner"] + FAULTS["the owner and more"], OWNER),
-}
+ENDS = {edge_killed: EAST} | dict.fromkeys(
+    (owner_killed, owner_stopped, owner_restored, all_at_once), OWNER
+)
 
 
 @pytest.mark.parametrize("what", FAULTS)

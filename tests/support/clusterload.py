@@ -90,6 +90,7 @@ class Load:
 
     async def _retain(self, node: str, channel: str, wanted: Number | None = None) -> Number:
         """All that is kept of the channel, as the node has it; it is given time to hear of all."""
+        found: Retained | None = None
         with trio.move_on_after(HEAL_S), Roamer(self.cluster, f"all of {node}", (node,)) as asking:
             while True:
                 with suppress(Away):
@@ -98,6 +99,7 @@ class Load:
                     if wanted is None or number == wanted:
                         break
                 await asking.rest()
+        assert found is not None, f"{node} answers nothing about {channel}"
         self.cluster.history.append(found)
         return number
 
