@@ -184,7 +184,8 @@ def test_metrics_that_are_named_exist() -> None:
 
     text = (DOCS / "operations.md").read_text("utf-8")
     rendered = PushdCollector(Counters()).render().decode()
-    gauges = (ROOT / "pushd" / "web" / "metrics.py").read_text("utf-8")
+    files = (ROOT / "pushd" / "web" / "metrics.py", ROOT / "pushd" / "cluster" / "edge.py")
+    gauges = "".join(path.read_text("utf-8") for path in files)
     state = BusState("redis://x")
     of_redis = {each.name for each in gauges_of_redis(state)}
     of_redis |= {f"{each.name}_total" for each in totals(state)}
