@@ -107,6 +107,32 @@ async def test_each_loss_is_seen_and_made_up_for(redis: RedisServer, name: str) 
         assert a.bus.state.losses >= 2
 
 
+async def test_who_only_listens_sees_that_nobody_speaks(redis: RedisServer) -> None:
+    """Nothing is said either that could not be answered: the next tick is an hour away."""
+    async with (
+        line_to(redis) as (line, url),
+        running(url, "a", timeout_s=1.0, tick_s=3600.0) as (a,),
+    ):
+        await until(lambda: a.bus.marker)
+        line.silence()
+        await until(lambda: a.losses)
+
+
+async def test_connected_means_that_what_is_said_now_is_answered(redis: RedisServer) -> None:
+    """The connection for commands died unseen, for nothing was said on it."""
+    async with running(redis.url, "a", tick_s=3600.0) as (a,):
+        await until(lambda: a.bus.marker)
+        for gaps in (2, 3, 4):
+            said: list[object] = []
+            a.bus.on_gap[1:] = [lambda said=said: a.bus.post([("PING",)], said.append)]
+            await redis.kill()
+            await until(lambda n=gaps: a.losses == n - 1)
+            await redis.start()
+            await until(lambda said=said: said)
+            assert said == [[b"PONG"]]
+            assert a.gaps == gaps
+
+
 async def test_a_redis_that_is_slow_is_no_loss(redis: RedisServer) -> None:
     async with line_to(redis) as (line, url), running(url, "a", "b") as (a, b):
         line.delay = 0.2

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 import trio
-import trio.testing
 
 from pushd.cluster.bus import Bus
 from pushd.cluster.registry import Registry
@@ -21,7 +20,7 @@ from pushd.session import Session
 from pushd.sessions import Sessions
 from tests.cluster.test_roll import Told
 from tests.support.buses import make, until
-from tests.support.redis import RedisServer
+from tests.support.redis import PATIENCE, RedisServer
 
 
 class Live:
@@ -211,15 +210,78 @@ async def test_a_forged_session_is_not_seen(tmp_path: Path) -> None:
         assert all_.lives(a)
 
 
-async def test_a_hash_that_lacks_sessions_is_not_taken_for_all(tmp_path: Path) -> None:
-    async with cluster(tmp_path, renew_s=0.5, tick_s=30.0) as all_:
+async def test_a_hash_that_was_gone_is_written_whole(tmp_path: Path) -> None:
+    async with cluster(tmp_path, renew_s=600.0, tick_s=600.0) as all_:
         a = await all_.edge("a")
-        first = a.live.open("ann")
-        await until(lambda: all_.lives(a) and all_.told.known)
-        await all_.redis.run("DEL", "t:sessions:a")
-        a.live.open("ben")  # finds that the hash was gone
+        a.live.open("ann")
         await until(lambda: all_.lives(a))
-        assert (await all_.redis.run("HLEN", "t:sessions:a")) in (2, 3)
-        await trio.testing.wait_all_tasks_blocked()
-        assert first.id in all_.told.live
+        await all_.redis.run("DEL", "t:sessions:a")
+        a.live.open("ben")
+        with trio.fail_after(PATIENCE):
+            while await all_.redis.run("HLEN", "t:sessions:a") != 3:
+                await trio.sleep(0.01)
+        await until(lambda: all_.lives(a))
         assert all_.told.closed_as == []
+
+
+async def test_a_lease_that_ran_out_is_taken_anew(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as all_:
+        a = await all_.edge("a")
+        a.live.open("ann")
+        await until(lambda: all_.lives(a))
+        await all_.redis.run("DEL", "t:sessions:a")
+        with trio.fail_after(PATIENCE):
+            while await all_.redis.run("HLEN", "t:sessions:a") != 2:
+                await trio.sleep(0.01)
+        await until(lambda: all_.lives(a))
+
+
+async def test_after_a_gap_all_is_written_although_nothing_failed(tmp_path: Path) -> None:
+    async with cluster(tmp_path, renew_s=600.0) as all_:
+        a = await all_.edge("a")
+        a.live.open("ann")
+        await until(lambda: all_.lives(a) and a.bus.marker)
+        await all_.redis.flush()
+        with trio.fail_after(PATIENCE):
+            while await all_.redis.run("HLEN", "t:sessions:a") != 2:
+                await trio.sleep(0.01)
+        assert all_.lives(a)
+
+
+async def test_a_hash_that_lacks_sessions_is_not_taken_for_all(tmp_path: Path) -> None:
+    async with cluster(tmp_path, renew_s=600.0) as all_:
+        a = await all_.edge("a")
+        for name in ("ann", "ben"):
+            a.live.open(name)
+        await until(lambda: all_.lives(a))
+        gone = next(iter(a.live.by_id))
+        await all_.redis.run("HDEL", "t:sessions:a", gone)
+        all_.call.roll.wanted["a"] = None
+        for _ in range(3):
+            asked = all_.bus.state.rtt_ms
+            all_.call._news.set()
+            await until(lambda asked=asked: all_.bus.state.rtt_ms != asked)
+        assert "a" in all_.call.roll.wanted
+        assert all_.lives(a)
+        a.registry._gap()
+        await until(lambda: not all_.call.roll.wanted)
+        assert all_.lives(a)
+
+
+async def test_leases_of_a_redis_that_was_emptied_say_nothing(tmp_path: Path) -> None:
+    """The owner looks before it, or any node, has seen that all is gone."""
+    async with cluster(tmp_path) as all_:
+        a = await all_.edge("a")
+        a.live.open("ann")
+        await until(lambda: all_.lives(a) and all_.told.known)
+        all_.call.roll.settle_s = 600.0
+        a.bus.tick_s = all_.bus.tick_s = a.bus.renew_s = 600.0
+        for each in (a.bus, all_.bus):  # the last look for a long time
+            asked = each.state.rtt_ms
+            each.hurry()
+            await until(lambda each=each, asked=asked: each.state.rtt_ms != asked)
+        await all_.redis.flush()
+        all_.call._news.set()
+        await until(lambda: all_.told.known is False)
+        assert all_.told.closed_as == []
+        assert all_.lives(a)
