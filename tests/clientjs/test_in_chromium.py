@@ -141,7 +141,7 @@ async def test_tabs_share_one_connection_and_hand_it_over(tmp_path: Path) -> Non
         await first.page.call("Page.close")
         await at.server.publish("news", 5)
         await second.has("news", list(range(6)))
-        with trio.fail_after(60):
+        with trio.fail_after(180):
             while len(at.server.hub.sessions.by_id) != 1:
                 await trio.sleep(0.01)
         await at.server.publish("chat", 5)

@@ -16,7 +16,7 @@ FAST_CHECK = {"heartbeat_check_interval": "10ms"}
 FAST = {"heartbeat_interval": "200ms", "heartbeat_timeout": "500ms", **FAST_CHECK}
 # Pinged after three seconds of silence; two are left to answer, also for a machine that is busy.
 PATIENT = {"heartbeat_interval": "1s", "heartbeat_timeout": "5s", **FAST_CHECK}
-BOUND_S = 60
+BOUND_S = 120
 
 
 async def open_session(server: ServerProcess, user: str, ttl_s: float = 3600) -> WebSocket:

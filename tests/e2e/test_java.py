@@ -40,7 +40,7 @@ async def java(classes: Path, url: str, channel: str, lines: list[str], key: str
 
 async def run(classes: Path, key: str, arguments: list[str], text: str = "") -> Any:
     command = ["java", "-XX:TieredStopAtLevel=1", "-cp", str(classes), *arguments]
-    with trio.fail_after(120):
+    with trio.fail_after(400):
         return await trio.run_process(
             command,
             stdin=text.encode(),
