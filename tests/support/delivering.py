@@ -60,10 +60,10 @@ async def by_pull(server: Server) -> AsyncIterator[Told]:
     yield told
 
 
-async def who_has_it(server: Server) -> tuple[list[str], bool]:
-    """By the receipts, and by a publish that waits for it."""
+async def who_has_it(server: Server, *, ms: int = 1) -> tuple[list[str], bool]:
+    """By the receipts, and by a publish that waits for it, no longer than it must."""
     receipts = await server.ask("GET", f"/v1/channels/{INBOX}/receipts?seq=1", token=KEY)
-    wait = {"delivered_to": "alice", "ms": 1}
+    wait = {"delivered_to": "alice", "ms": ms}
     body = {"to": {"users": ["alice"]}, "message": {"data": 1, "id": "m-1"}, "wait": wait}
     waited = await server.ask("POST", "/v1/publish", token=KEY, body=body)
     return [item["user"] for item in receipts.json["items"]], waited.json["delivered"]
