@@ -16,7 +16,7 @@ from pushd.core.positions import Cursor
 from pushd.core.pulling import UNWRITTEN, Position, answer_body
 from pushd.core.responses import Responses
 from pushd.core.wheel import Expiring, TimingWheel
-from pushd.errors import NotReady, Overloaded, PushdError
+from pushd.errors import Overloaded, OwnerAway, PushdError
 from pushd.fanout import Fanout
 from pushd.limits import Shares
 from pushd.log import Head, Log, MissingMessages
@@ -88,7 +88,7 @@ class Pulls(Polls):
 
         ``read_before``: how often the log was read for it in vain. Raises Reset.
         """
-        stale = None if self.log.stale < STALE_TOLD_S else self._stale(channel)
+        stale = self.stale(channel)
         head = self.log.heads.get(channel)
         if head is None:
             self.places.after(channel, cursor, UNWRITTEN)
@@ -108,11 +108,13 @@ class Pulls(Polls):
         self._load(head, at, after, _Ask(channel, cursor, limit, reply, read_before))
         return None
 
-    def _stale(self, channel: str) -> int:
-        """Milliseconds. Raises NotReady where nobody may be told any more."""
+    def stale(self, channel: str) -> int | None:
+        """Milliseconds, from when on it is told. Raises OwnerAway where nobody may be any more."""
         stale = self.log.stale
+        if stale < STALE_TOLD_S:
+            return None
         if stale >= STALE_REFUSED_S and not (stale < math.inf and self.places.is_public(channel)):
-            raise NotReady("This node has not heard of the others for a while.", retry_after=1)
+            raise OwnerAway("This node has not heard of the others for a while.", retry_after=1)
         return int(stale * 1000)
 
     def _finish(
@@ -121,7 +123,7 @@ class Pulls(Polls):
         newest = after + len(messages)
         # Of what this answer does not bring.
         fading = self.places.fading(head.channel, newest) if newest < at.seq else None
-        stale = None if self.log.stale < STALE_TOLD_S else self._stale(head.channel)
+        stale = self.stale(head.channel)
         body = answer_body(head.channel, at, after, messages, fading=fading, stale=stale)
         answer = self._responses.make(200, body)
         if stale is None and (head.epoch, head.first, head.seq) == at:
@@ -187,6 +189,6 @@ class Pulls(Polls):
         """The object without messages, whether there are some or not. Raises Reset."""
         at = self.places.of(channel)
         after = self.places.after(channel, cursor, at)
-        stale = None if self.log.stale < STALE_TOLD_S else self._stale(channel)
+        stale = self.stale(channel)
         fading = self.places.fading(channel, after)
         return answer_body(channel, at, after, [], fading=fading, stale=stale)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from pushd.catchup import judged
 from pushd.core.history import Back, newest, window
 from pushd.core.permissions import Identity
+from pushd.core.positions import Cursor
 from pushd.core.pulling import UNWRITTEN, Position, answer_body
 from pushd.errors import Overloaded, PushdError
 from pushd.front.pulls import device_of
@@ -39,11 +41,23 @@ class History:
         self._reads = 0
 
     def start(self) -> None:
-        """Raises Forbidden, Reset."""
+        """Raises Forbidden, Reset, OwnerAway."""
         self._connection.caller.check_read(self._identity, self._channel, time.time())
         device_of(self._identity, self._ask.device)
-        self._hub.counters.pulls += 1
-        self._decide()
+        hub, before = self._hub, self._ask.before
+        hub.counters.pulls += 1
+        epoch, upto = ("", 0) if before is None else (before.epoch, before.seq - 1)
+        if hub.log.behind(self._channel, Cursor(epoch, upto), upto):
+            hub.log.catch_up([self._channel], self._caught_up)
+        else:
+            self._decide()
+
+    def _caught_up(self, away: PushdError | None) -> None:
+        try:
+            self._hub.access.check_read(self._identity, self._channel, time.time())
+            self._decide()
+        except PushdError as error:
+            self._connection.refuse(judged(error, away))
 
     def _decide(self) -> None:
         hub = self._hub
@@ -91,5 +105,6 @@ class History:
 
     def _respond(self, at: Position, upto: int, messages: list[bytes]) -> None:
         after = upto - len(messages)
-        body = answer_body(self._channel, at, after, messages, more=after >= at.first)
+        stale = self._hub.pulls.stale(self._channel)
+        body = answer_body(self._channel, at, after, messages, more=after >= at.first, stale=stale)
         self._connection.respond(self._hub.responses.make(200, body))
