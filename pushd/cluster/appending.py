@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -70,7 +70,7 @@ class _Storing:
             done = self._taker(hub, number, body.own)
             try:
                 _look_at_sessions(hub, body.entries)
-                hub.log.submit(Append(list(map(_entry, body.entries)), body.publisher, done))
+                hub.log.submit(Append(list(_entries(body)), body.publisher, done))
             except PushdError as error:
                 done(error)
         if not self._appends:
@@ -111,8 +111,14 @@ def _mark(hub: Hub, own: Own, stored: list[Stored]) -> None:
             log.exception("a user's own message could not be marked as read")
 
 
-def _entry(body: EntryBody) -> Entry:
-    return Entry(body.channel, Draft(bytes(body.data), body.type, body.id, body.sender))
+def _entries(append: AppendBody) -> Iterator[Entry]:
+    draft: Draft | None = None
+    for each in append.entries:
+        if data := bytes(each.data):
+            draft = Draft(data, each.type, each.id, each.sender)
+        if draft is None:
+            raise BadRequest("The first entry of an append must have data.")
+        yield Entry(each.channel, draft)
 
 
 def _stored(hub: Hub, stored: list[Stored]) -> list[StoredBody]:

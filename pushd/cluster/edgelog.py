@@ -26,7 +26,7 @@ from pushd.errors import NotReady, Overloaded, OwnerAway, PushdError
 from pushd.log import Head, LogOptions, LogStatistics, Marks, MissingMessages
 from pushd.log.reading import call
 
-REFUSED_S: Final = 5.0  # without the owner, after which publishes are refused at once
+REFUSED_S: Final = 5.0  # without the owner, after which nobody waits for it any more
 CLOSE_S: Final = 3.0  # for what is on its way to the owner
 
 CatchUp = Callable[[list[str], Callable[[PushdError | None], None]], None]
@@ -78,7 +78,15 @@ class EdgeLog(Elsewhere):
 
     def catch_up(self, channels: list[str], done: Callable[[PushdError | None], None]) -> None:
         """``done`` is called once the owner has said where they are, or cannot be asked."""
-        self.asks_owner(channels, done)
+        if self._is_away:
+            _refused(channels, done)
+        else:
+            self.asks_owner(channels, done)
+
+    @property
+    def _is_away(self) -> bool:
+        """For so long that it would be a surprise if it was there now."""
+        return trio.current_time() - self.upstream.reached >= REFUSED_S
 
     def told(self, applied: Applied) -> None:
         """What was applied to the mirror: those who follow hear of it."""
@@ -92,7 +100,7 @@ class EdgeLog(Elsewhere):
     # -- publishing
 
     def _admit(self, publisher: str, size: int, largest: int) -> None:
-        if self._refusal is None and self.stale >= REFUSED_S:
+        if self._refusal is None and self._is_away:
             raise OwnerAway(
                 "The node that owns the log cannot be reached: nothing of this was stored.",
                 retry_after=1,
@@ -248,4 +256,4 @@ class EdgeLog(Elsewhere):
 
 
 def _refused(channels: list[str], done: Callable[[PushdError | None], None]) -> None:
-    later(done, OwnerAway("The node that owns the log is not known yet.", retry_after=1))
+    later(done, OwnerAway("The node that owns the log cannot be reached.", retry_after=1))

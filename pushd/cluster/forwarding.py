@@ -25,6 +25,7 @@ from pushd.cluster.wire import (
     AppendResults,
     EntryBody,
 )
+from pushd.core.messages import Draft
 from pushd.core.names import SESSION_PREFIX
 from pushd.errors import NotReady, OwnerAway, PushdError
 from pushd.log import Append, Stored
@@ -142,17 +143,17 @@ class _Batch:
         )
 
     def _entries(self, append: Append) -> list[EntryBody]:
-        return [
-            EntryBody(
-                channel,
-                msgspec.Raw(draft.data),
-                draft.type,
-                draft.id,
-                draft.sender,
-                channel.startswith(SESSION_PREFIX) and self._lives(channel),
-            )
-            for channel, draft in append.entries
-        ]
+        bodies = []
+        before: Draft | None = None
+        for channel, draft in append.entries:
+            body = EntryBody(channel)
+            if draft is not before:
+                before = draft
+                body.data, body.type = msgspec.Raw(draft.data), draft.type
+                body.id, body.sender = draft.id, draft.sender
+            body.lives = channel.startswith(SESSION_PREFIX) and self._lives(channel)
+            bodies.append(body)
+        return bodies
 
     async def run(self, deadline: float) -> None:
         """Every append has its answer afterwards, also when cancelled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ class Upstream:
         """``context``: whom to trust with https; None: as the system does."""
         self.node = node
         self.record: OwnerRecord | None = None
+        self.reached = -math.inf  # when it has answered last, on Trio's clock
         self.on_lost: Callable[[str | None], None] = lambda generation: None
         self._tokens = tokens
         self._context = context
@@ -90,7 +92,7 @@ class Upstream:
         if peer is None:
             raise OwnerAway("No node is known that owns the log.", retry_after=1)
         try:
-            return await peer.ask(method, path, body, deadline=deadline)
+            answer = await peer.ask(method, path, body, deadline=deadline)
         except PushdError as error:
             other = error.extra.get("generation")
             named = error.status == 409 and "generation" in error.extra
@@ -100,6 +102,8 @@ class Upstream:
                 # It refused: nothing of it was done.
                 raise OwnerAway("The node that owns the log has changed.", retry_after=1) from None
             raise
+        self.reached = trio.current_time()
+        return answer
 
     def close(self) -> None:
         """Nothing is asked any more."""

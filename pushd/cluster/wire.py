@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from pushd.core.messages import DEFAULT_TYPE
 from pushd.core.nodes import NodeRecord as NodeRecord
 from pushd.log import Own
 
@@ -113,11 +114,14 @@ class Feed(msgspec.Struct, omit_defaults=True):
 
 
 class EntryBody(msgspec.Struct, omit_defaults=True):
-    """One message for one channel, checked at the edge. ``lives``: it is of a session there."""
+    """One message for one channel, checked at the edge. ``lives``: it is of a session there.
+
+    Without ``data`` it is the message of the entry before: one may go to ten thousand channels.
+    """
 
     channel: str
-    data: msgspec.Raw
-    type: str
+    data: msgspec.Raw = msgspec.Raw(b"")
+    type: str = DEFAULT_TYPE
     id: str | None = None
     sender: str | None = None
     lives: bool = False

@@ -172,3 +172,14 @@ async def test_who_publishes_at_an_edge_has_read_it_at_once(tmp_path: Path) -> N
                 inbox = (await server.ask("GET", "/v1/inbox", token=token)).json
                 [notes] = [item for item in inbox["items"] if item["channel"].endswith("notes")]
                 assert (notes["head"], notes["unread"]) == (number + 1, 0)
+
+
+async def test_what_the_owner_takes_at_once_an_edge_takes(tmp_path: Path) -> None:
+    async with pair(tmp_path) as nodes:
+        for count, size in ((10_000, 1_000), (200, 60_000)):
+            channels = [f"c{number}" for number in range(count)]
+            body = {"to": {"channels": channels}, "message": {"data": "x" * size}}
+            for node in (nodes.owner, nodes.edge):
+                answer = await node.ask("POST", "/v1/publish", token=KEY, body=body)
+                assert answer.status == 200, answer
+                assert [each["channel"] for each in answer.json["results"]] == channels

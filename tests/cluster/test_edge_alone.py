@@ -67,6 +67,7 @@ async def stale(edge: Server, seconds: float) -> None:
     log = edge.hub.log
     assert isinstance(log, edgelog.EdgeLog)
     log.heard = min(log.heard, trio.current_time() - seconds)
+    log.upstream.reached = min(log.upstream.reached, log.heard)
 
 
 async def test_answers_that_may_be_old_say_so_and_then_cease(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ async def world(answer: Answer, **options: Any) -> AsyncIterator[World]:
         log = EdgeLog(Upstream("edge", tokens), LogOptions(**options))
         log.upstream.turn_to(owner.record())
         await nursery.start(log.run)
-        log.heard = trio.current_time()
+        log.upstream.reached = trio.current_time()
         yield World(owner, log, [])
         log.close()
         nursery.cancel_scope.cancel()
@@ -188,10 +188,10 @@ async def test_refusals_are_raised_as_they_were_there() -> None:
 
 async def test_without_an_owner_for_long_publishes_are_refused_at_once() -> None:
     async with world(Storing()) as there:
-        there.log.heard -= 5
+        there.log.upstream.reached -= 5
         with pytest.raises(OwnerAway):
             there.publish("one")
-        there.log.heard = trio.current_time()
+        there.log.upstream.reached = trio.current_time()
         there.publish("two")
         await until(lambda: there.done)
         assert there.batches[0]["appends"][0]["entries"][0]["data"] == "two"
