@@ -120,7 +120,8 @@ OPERATIONS = (
         path="/v1/heartbeat/check",
         tag="Nodes",
         summary="End the sessions that kept quiet for too long, now",
-        help="The server does this by itself all the time; here you need not wait for it.",
+        help="The server does this by itself all the time; here you need not wait for it. With "
+        "several nodes it is about the sessions of the one that owns the log.",
         scopes=(ADMIN,),
         whole=True,
         answers=(Answer(200, "How many were looked at, and how many ended (4008).", Checked),),
