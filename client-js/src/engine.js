@@ -223,7 +223,8 @@ export class Engine {
   #trouble(error) {
     if (error) this.say({ state: 'offline', reason: error.message })
     else if (this.#hinting) this.say({ state: 'live', transport: this.#hinting })
-    else if (this.state.state !== 'live') this.say({ state: 'fallback', transport: 'poll' })
+    else if (this.puller.polling) this.say({ state: 'fallback', transport: 'poll' })
+    else if (this.state.state === 'offline') this.say({ state: 'connecting' })
   }
 
   /** Nothing changes by going on. @param {PushError} error */

@@ -59,6 +59,8 @@ export class Outbox {
       if (this.#entries.length >= MOST) {
         return reject(new PushError('outbox_full', `${MOST} messages wait to be sent`))
       }
+      // Of one millisecond, too, the order is kept across a reload.
+      entry.at = Math.max(entry.at, (this.#entries.at(-1)?.at ?? 0) + 1)
       this.#store?.add(entry)
       this.#waiting.set(entry.id, { resolve, reject })
       this.#entries.push(entry)

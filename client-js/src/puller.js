@@ -73,6 +73,10 @@ export class Puller {
     this.#held?.abort()
   }
 
+  get polling() {
+    return this.#schedule.polling
+  }
+
   /** Only held polls bring news now. */
   poll() {
     this.#schedule.polling = true

@@ -5,85 +5,16 @@ The page notes what it is given; the tests ask it. Nothing may be missing, twice
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
-from tests.support.app import Server, running_server
-from tests.support.browser import Browser, Page, browser, site
+from tests.clientjs.tabs import SOURCE, world
+from tests.support.app import running_server
 
 # Ways that the hints come; [] leaves held polls.
 TRANSPORTS = [["websocket"], ["sse"], []]
-
-
-@dataclass
-class Tab:
-    """A page with the client in it: ``push``, and ``got`` as data of what came, by channel."""
-
-    page: Page
-
-    async def connect(self, server: Server, token: str, **options: Any) -> None:
-        base = f"http://127.0.0.1:{server.port}"
-        given = json.dumps({"token": token, **options})
-        await self.page.run(
-            f"""(async () => {{
-              const {{ connect }} = await import('{base}/client.js')
-              globalThis.push = connect('{base}', {given})
-              globalThis.got = {{}}
-              globalThis.states = []
-              globalThis.errors = []
-              push.on('state', ({{ state }}) => states.push(state))
-              push.on('error', ({{ error }}) => errors.push(String(error)))
-              globalThis.listen = (name, options) => {{
-                got[name] = []
-                push.channel(name, options).on('message', m => {{ got[name].push(m.data) }})
-              }}
-              globalThis.until = async check => {{
-                while (!check()) await new Promise(done => setTimeout(done, 5))
-              }}
-            }})()"""
-        )
-
-    async def listen(self, channel: str, **options: Any) -> None:
-        await self.page.run(f"listen({json.dumps(channel)}, {json.dumps(options)})")
-
-    async def has(self, channel: str, expected: list[Any]) -> None:
-        """Waits for so many, then compares."""
-        name = json.dumps(channel)
-        await self.page.run(f"until(() => got[{name}].length >= {len(expected)})")
-        assert await self.page.run(f"got[{name}]") == expected
-        assert await self.page.run("errors") == []
-
-    async def state(self, wanted: str) -> None:
-        await self.page.run(f"until(() => push.state.state === '{wanted}')")
-
-
-@dataclass
-class World:
-    server: Server
-    browser: Browser
-    origin: str
-
-    async def tab(self, user: str = "alice", **options: Any) -> Tab:
-        tab = Tab(await self.browser.open(self.origin + "/"))
-        await tab.connect(self.server, self.server.token(user, publish=["*"]), **options)
-        return tab
-
-
-@asynccontextmanager
-async def world(tmp_path: Path, **settings: Any) -> AsyncIterator[World]:
-    async with (
-        site() as origin,
-        running_server(tmp_path, origins=(origin,), **settings) as server,
-        browser(tmp_path / "profile") as driven,
-    ):
-        yield World(server, driven, origin)
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS, ids=lambda each: "-".join(each) or "polls")
@@ -173,8 +104,7 @@ async def test_the_files_are_what_the_package_has(tmp_path: Path) -> None:
         answer = await server.ask("GET", "/client.js")
         assert answer.body == b"export * from './client/index.js'\n"
         assert answer.headers["access-control-allow-origin"] == "*"
-        source = Path(__file__).parents[2] / "client-js" / "src"
-        for path in source.glob("*.js"):
+        for path in SOURCE.glob("*.js"):
             answer = await server.ask("GET", f"/client/{path.name}")
             assert (answer.status, answer.body) == (200, path.read_bytes())
             assert answer.headers["content-type"] == "text/javascript; charset=utf-8"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -125,17 +125,19 @@ async def _devtools(file: Path) -> str:
 
 
 @asynccontextmanager
-async def site(html: str = "<!doctype html><title>page</title>") -> AsyncIterator[str]:
-    """The origin of a server whose every path is this page."""
-    body = html.encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n"
-    answer = (head + "Connection: close\r\n\r\n").encode() + body
+async def site(
+    html: str = "<!doctype html><title>page</title>", files: Mapping[str, bytes] = {}
+) -> AsyncIterator[str]:
+    """The origin of a server whose every path is this page, but for modules at these."""
 
     async def serve(stream: trio.SocketStream) -> None:
         try:
-            await stream.receive_some()
-            await stream.send_all(answer)
-        except trio.BrokenResourceError:
+            path = bytes(await stream.receive_some()).split(b" ", 2)[1].decode()
+            kind = "text/javascript" if path in files else "text/html"
+            body = files.get(path, html.encode())
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+            await stream.send_all((head + "Connection: close\r\n\r\n").encode() + body)
+        except (trio.BrokenResourceError, IndexError):
             pass
 
     async with trio.open_nursery() as nursery:
