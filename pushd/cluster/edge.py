@@ -14,7 +14,7 @@ from pushd.cluster.claims import Claims
 from pushd.cluster.edgelog import EdgeLog
 from pushd.cluster.following import Following
 from pushd.cluster.marking import EdgeMarking
-from pushd.cluster.pulled import LIMIT
+from pushd.cluster.pulled import LIMIT, MOST
 from pushd.cluster.puller import Puller
 from pushd.cluster.wire import Hint, OwnerRecord
 from pushd.errors import PushdError
@@ -68,7 +68,8 @@ class Edge:
         self._quiet = False  # that there is no owner was said
         self._claims = Claims(self._mirror.mark)
         limit = min(LIMIT, hub.settings.max_pull_messages)
-        self._puller = Puller(self._upstream, self._mirror, self._claims, self._told, limit)
+        most = min(MOST, hub.settings.max_cursors)
+        self._puller = Puller(self._upstream, self._mirror, self._claims, self._told, limit, most)
         if isinstance(hub.marking, EdgeMarking):
             hub.publisher.own_of = hub.marking.own
         self._following = Following(hub, durable, self._claims, self._told, self._may_pull)

@@ -30,12 +30,13 @@ Done = Callable[[PushdError | None], None]
 
 
 class _Waiter:
-    """Somebody who must know what the owner says of ``left`` before going on."""
+    """Somebody who must know what the owner says of ``left`` before going on: where it was when it
+    was asked first, all of which has to be here."""
 
     __slots__ = ("deadline", "done", "left")
 
     def __init__(self, channels: list[str], done: Done, deadline: float) -> None:
-        self.left = set(channels)
+        self.left: dict[str, Mark] = dict.fromkeys(channels, NOTHING)
         self.done = done
         self.deadline = deadline
 
@@ -51,13 +52,16 @@ class Puller:
         claims: Claims,
         told: Callable[[Applied], None],
         limit: int = LIMIT,
+        most: int = MOST,
     ) -> None:
+        """``limit``: messages of a channel, ``most``: channels, that the owner gives at once."""
         self.pulls = 0
         self._upstream = upstream
         self._mirror = mirror
         self._claims = claims
         self._told = told
         self._limit = limit
+        self._most = most
         self._asked: dict[str, list[_Waiter]] = {}
         self._wake = trio.Event()
         self._started = trio.Event()
@@ -99,8 +103,8 @@ class Puller:
 
     async def _pull(self) -> bool:
         """Whether the owner has answered."""
-        waiters = {name: self._asked.pop(name) for name in list(self._asked)[:MOST]}
-        claims = self._claims.take(MOST - len(waiters))
+        waiters = {name: self._asked.pop(name) for name in list(self._asked)[: self._most]}
+        claims = self._claims.take(self._most - len(waiters))
         wanted = {**dict.fromkeys(waiters, NOTHING), **claims}
         cursors = {name: self._cursor(name, mark) for name, mark in wanted.items()}
         started, self.pulls = self._started, self.pulls + 1
@@ -122,9 +126,11 @@ class Puller:
                 self._asked.setdefault(name, []).extend(waiting)
             self._give_up(error or _away())
             return False
-        self._apply({name: asked for name, (_, asked) in cursors.items()}, parts)
+        again = self._apply({name: asked for name, (_, asked) in cursors.items()}, parts)
         for name, waiting in waiters.items():
-            self._answer(name, waiting)
+            self._answer(name, waiting, again.get(name))
+        if self._asked:
+            self._give_up(_away())
         return True
 
     def _cursor(self, channel: str, claimed: Mark) -> tuple[str, Cursor | None]:
@@ -137,24 +143,34 @@ class Puller:
             return "head", None
         return ("0", None) if known is None else (str(known), known)
 
-    def _apply(self, asked: dict[str, Cursor | None], parts: dict[str, Part]) -> None:
-        applied, again = Applied(), []
+    def _apply(self, asked: dict[str, Cursor | None], parts: dict[str, Part]) -> dict[str, Mark]:
+        """Where those are of which there is more."""
+        applied, again = Applied(), {}
         for channel, cursor in asked.items():
             part = parts.get(channel)
             if part is None:
                 continue
             if self._mirror.pulled(channel, cursor, part, applied):
-                again.append((channel, part))
+                at = part.reset or {"epoch": part.epoch, "head": part.head}
+                again[channel] = (str(at["epoch"]), int(at["head"]))
             else:
                 self._claims.confirmed(channel)
         self._told(applied)
-        for channel, part in again:
-            at = part.reset or {"epoch": part.epoch, "head": part.head}
-            self._claims.want(channel, (str(at["epoch"]), int(at["head"])))
+        for channel, mark in again.items():
+            self._claims.want(channel, mark)
+        return again
 
-    def _answer(self, channel: str, waiting: list[_Waiter]) -> None:
+    def _answer(self, channel: str, waiting: list[_Waiter], more: Mark | None) -> None:
+        """``more``: where the owner has the channel, if that is not all here."""
+        here = self._mirror.mark(channel)
         for waiter in waiting:
-            waiter.left.discard(channel)
+            if more is not None:
+                if waiter.left[channel] == NOTHING:
+                    waiter.left[channel] = more
+                if here < waiter.left[channel]:
+                    self._asked.setdefault(channel, []).append(waiter)
+                    continue
+            del waiter.left[channel]
             if not waiter.left:
                 call(waiter.done, None)
 
