@@ -6,12 +6,17 @@ is told to be by the own node. Two leases later, who has not told of itself is.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final, Protocol
 
 from pushd.cluster.wire import SessionEnd, SessionRecord, SessionsSaid, SessionsState
 
 KEPT: Final = 1000  # changes of a node that wait for what they build upon
+TURN: Final = 100  # sessions told of in one turn of the loop
 
+ENDED: Final = (1006, "lost")
 LOST: Final = (1006, "node lost")
 LEFT: Final = (1012, "node ended")
 
@@ -37,20 +42,23 @@ class _Node:
     def __init__(self) -> None:
         self.state: SessionsState | None = None
         self.sessions: dict[str, SessionRecord] = {}
-        self.waiting: list[SessionsSaid] = []
+        self.waiting: deque[SessionsSaid] = deque()
         self.confirmed = False
 
 
 class Roll:
     """``known``: whether what is here is all there is. ``wanted``: nodes whose sessions have to be
     read anew, in their order. ``settles_at``: when it will be known at last; None: known, or
-    Redis is away."""
+    Redis is away. ``leaving``: sessions that ``part`` has to tell of yet, and why."""
 
     def __init__(self, node: str, told: Told, lease_s: float) -> None:
         """``node``: this one, of which nothing is taken from outside."""
         self.known = False
         self.wanted: dict[str, None] = {}
         self.settles_at: float | None = None
+        self.leaving: dict[str, tuple[int, str]] = {}
+        self.turn = TURN
+        self._gaps = 0
         self._node = node
         self._told = told
         self.settle_s = 2 * lease_s  # how long nobody is sure after a gap
@@ -80,6 +88,7 @@ class Roll:
         self.wanted = dict.fromkeys(self._nodes)
 
     def _forget_what_is_sure(self) -> None:
+        self._gaps += 1
         for node in self._nodes.values():
             node.confirmed = False
             node.waiting.clear()
@@ -95,13 +104,20 @@ class Roll:
                 self.wanted[name] = None
 
     def settle(self, now: float) -> None:
-        """To be called after each look at all leases: is it time to be sure?"""
+        """To be called after each look at all leases: is it time to be sure? Not before all who
+        are gone have parted."""
         if self.settles_at is None or now < self.settles_at:
             return
         for name in [name for name, node in self._nodes.items() if not node.confirmed]:
             self._drop(name, LOST)
-        self.settles_at, self.known = None, True
-        self._told.set_known(True)
+        if not self.leaving:
+            self.settles_at, self.known = None, True
+            self._told.set_known(True)
+
+    def part(self) -> None:
+        """Tell of some that are leaving."""
+        for id_ in list(islice(self.leaving, self.turn)):
+            self._told.closed(id_, *self.leaving.pop(id_))
 
     # -- one node --------------------------------------------------------------------------------
 
@@ -128,23 +144,35 @@ class Roll:
             self.wanted[said.node] = None
             self._keep(node, said)
 
-    def was_read(self, name: str, state: SessionsState, records: dict[str, SessionRecord]) -> None:
-        """What Redis has of it, complete up to ``state``. Nothing happens when it was better
-        known before: a Redis that failed over may be behind."""
+    def take(
+        self, name: str, state: SessionsState, records: dict[str, SessionRecord]
+    ) -> Iterator[None]:
+        """What Redis has of it, complete up to ``state``; in turns, so that others have theirs.
+        Nothing happens when it was better known before: a Redis that failed over may be behind."""
         node = self._nodes.get(name)
         if node is None or (node.state is not None and _is_older(state, node.state)):
             return
+        gaps = self._gaps
+        gone = [SessionEnd(id_, *ENDED) for id_ in node.sessions if id_ not in records]
+        steps: list[SessionEnd | SessionRecord] = [*gone, *records.values()]
+        for number, each in enumerate(steps, 1):
+            if isinstance(each, SessionEnd):
+                self._close(node, each)
+            else:
+                self._open(node, name, each)
+            if not number % self.turn:
+                yield
+                if self._gaps != gaps or self._nodes.get(name) is not node:
+                    return
         node.state, node.confirmed = state, True
+        while node.waiting:
+            if not self._apply(node, node.waiting[0]):
+                return  # something is missing again
+            node.waiting.popleft()
+            yield
+            if self._gaps != gaps or self._nodes.get(name) is not node:
+                return
         self.wanted.pop(name, None)
-        for id_ in [id_ for id_ in node.sessions if id_ not in records]:
-            self._close(node, SessionEnd(id_, 1006, "lost"))
-        for record in records.values():
-            self._open(node, name, record)
-        waiting, node.waiting = node.waiting, []
-        for said in waiting:
-            if not self._apply(node, said):
-                self.wanted[name] = None
-                self._keep(node, said)
 
     def _apply(self, node: _Node, said: SessionsSaid) -> bool:
         """False: something is missing before it."""
@@ -175,7 +203,9 @@ class Roll:
             return
         known = node.sessions.get(record.session)
         node.sessions[record.session] = record
-        if known is None:
+        if self.leaving.pop(record.session, None) is not None:
+            self._told.changed(record)
+        elif known is None:
             self._told.opened(record)
         elif known != record:
             self._told.changed(record)
@@ -188,8 +218,7 @@ class Roll:
         node = self._nodes.pop(name, None)
         self.wanted.pop(name, None)
         if node is not None:
-            for id_ in list(node.sessions):
-                self._close(node, SessionEnd(id_, *why))
+            self.leaving.update(dict.fromkeys(node.sessions, why))
 
 
 def _is_older(state: SessionsState, known: SessionsState) -> bool:

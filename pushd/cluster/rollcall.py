@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Final
 
 import msgspec
@@ -16,7 +17,8 @@ from pushd.cluster.wire import SessionRecord, SessionsSaid, SessionsState
 
 log = structlog.get_logger("pushd.cluster")
 
-PAGE: Final = 500
+PAGE: Final = 250
+MOST: Final = 5000  # changes that were heard and not taken in yet
 GONE: Final = -2  # what PTTL says of a name that is not there
 
 _said = msgspec.json.Decoder(SessionsSaid)
@@ -28,10 +30,13 @@ class RollCall:
     """The owner's. Construct it before the bus runs; used on the Trio loop only."""
 
     def __init__(self, bus: Bus, told: Told) -> None:
+        """``told``: who is told of their sessions."""
         self.roll = Roll(bus.node, told, bus.lease_ms / 1000)
         self._bus = bus
         self._channel = bus.key(CHANNEL)
         self._news = trio.Event()
+        self._said: deque[bytes] = deque()
+        self._speech = trio.Event()
         self._look_s = bus.tick_s
         bus.listen(CHANNEL, self._heard)
         bus.on_gap.append(self._gap)
@@ -39,11 +44,17 @@ class RollCall:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until it is cancelled."""
-        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_looking)
+            task_status.started()
+            await self._listen()
+
+    async def _keep_looking(self) -> None:
         while True:
             with trio.move_on_after(self._look_s):
                 await self._news.wait()
             self._news = trio.Event()
+            await self._part()
             if not self._bus.state.connected:
                 continue
             try:
@@ -51,6 +62,8 @@ class RollCall:
                 for node in list(self.roll.wanted):
                     await self._read(node)
                 if sure:
+                    self.roll.settle(trio.current_time())
+                    await self._part()
                     self.roll.settle(trio.current_time())
             except RedisAway as error:
                 log.debug("the sessions of other nodes could not be read", error=error.detail)
@@ -66,13 +79,32 @@ class RollCall:
         self.roll.lost()
 
     def _heard(self, text: bytes) -> None:
+        if len(self._said) < MOST:  # else a number will be missing, and that is seen
+            self._said.append(text)
+            self._speech.set()
+
+    async def _listen(self) -> None:
+        """Many nodes may speak at once: each has its turn of the loop."""
+        while True:
+            await self._speech.wait()
+            while self._said:
+                self._take_in(self._said.popleft())
+                await trio.lowlevel.checkpoint()
+            self._speech = trio.Event()
+
+    def _take_in(self, text: bytes) -> None:
         said = self._bus.sealed.read(self._channel, text, _said)
         if said is None:
             self._bus.state.ignore("a change of sessions", self._channel)
             return
         self.roll.heard(said)
-        if self.roll.wanted:
+        if self.roll.wanted or self.roll.leaving:
             self._news.set()
+
+    async def _part(self) -> None:
+        while self.roll.leaving:
+            self.roll.part()
+            await trio.lowlevel.checkpoint()
 
     # -- what is read ----------------------------------------------------------------------------
 
@@ -123,7 +155,8 @@ class RollCall:
         after = await self._complete(node)
         # Written anew meanwhile: perhaps not all pages were of the same sessions.
         if after is not None and (after.life, after.base) == (before.life, before.base):
-            self.roll.was_read(node, before, records)
+            for _ in self.roll.take(node, before, records):
+                await trio.lowlevel.checkpoint()
 
     async def _complete(self, node: str) -> SessionsState | None:
         key = self._key(node)

@@ -285,3 +285,18 @@ async def test_leases_of_a_redis_that_was_emptied_say_nothing(tmp_path: Path) ->
         await until(lambda: all_.told.known is False)
         assert all_.told.closed_as == []
         assert all_.lives(a)
+
+
+async def test_the_loop_of_the_owner_has_its_turns_while_a_great_node_comes(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as all_:
+        a = await all_.edge("a")
+        for n in range(3000):
+            a.live.open(f"u{n}")
+        longest = 0
+        seen = len(all_.told.live)
+        with trio.fail_after(PATIENCE):
+            while not all_.lives(a):
+                await trio.lowlevel.checkpoint()
+                longest = max(longest, len(all_.told.live) - seen)
+                seen = len(all_.told.live)
+        assert longest <= 500

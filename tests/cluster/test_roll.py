@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushd.cluster.roll import KEPT, Roll
+from pushd.cluster.roll import KEPT, TURN, Roll
 from pushd.cluster.wire import SessionEnd, SessionRecord, SessionsSaid, SessionsState
 
 LEASE = 15.0
@@ -33,7 +33,7 @@ class Told:
         self.live[record.session] = record
 
     def changed(self, record: SessionRecord) -> None:
-        assert self.live[record.session] != record
+        assert record.session in self.live
         self.live[record.session] = record
 
     def closed(self, session_id: str, code: int, reason: str) -> None:
@@ -106,8 +106,9 @@ class World:
         self.now = 1000.0
         self.told = Told()
         self.roll = Roll("owner", self.told, LEASE)
+        self.roll.turn = self.rng.choice([1, 2, 5])
         self.nodes = [Node(name) for name in "abc"]
-        self.connected = True
+        self.connected, self.calm = True, False
         self.roll.gap(self.now)
         for node in self.nodes:
             self.say(node.write_all(self.now), lost=False)
@@ -129,8 +130,16 @@ class World:
                 self.roll.listed([node.name])
         for node in self.nodes:
             if node.name in self.roll.wanted and node.there is not None:
-                self.roll.was_read(node.name, *deepcopy(node.there))
+                self.read(node.name, *deepcopy(node.there))
         self.roll.settle(self.now)
+        for _ in range(self.rng.randrange(3)):
+            self.roll.part()
+
+    def read(self, name: str, state: SessionsState, records: dict[str, SessionRecord]) -> None:
+        """In turns, in which other things happen."""
+        for _ in self.roll.take(name, state, records):
+            if not self.calm and self.rng.random() < 0.3:
+                self.step(looks=False)
 
     def second(self) -> None:
         self.now += 1.0
@@ -142,10 +151,11 @@ class World:
                 self.say(node.beat(), lost=False)
         self.look()
 
-    def step(self) -> None:
+    def step(self, *, looks: bool = True) -> None:
         rng = self.rng
         kind = rng.choices(
-            ["change", "second", "lose", "find", "flush", "die"], [10, 8, 1, 2, 0.5, 0.2]
+            ["change", "second", "lose", "find", "flush", "die"],
+            [10, 8 if looks else 0, 1, 2, 0.5, 0.2],
         )[0]
         node = rng.choice(self.nodes)
         if kind == "change" and node.alive:
@@ -177,10 +187,14 @@ def test_it_is_what_the_nodes_say_and_nobody_is_lost_while_nobody_is_sure(seed: 
     world = World(seed)
     for _ in range(150):
         world.step()
+    world.calm = True
     if not world.connected:
         world.find()
     for _ in range(60):
         world.second()
+    while world.roll.leaving:
+        world.roll.part()
+    world.second()
     alive = [node for node in world.nodes if node.alive]
     truth = {id_: each for node in alive for id_, each in node.sessions.items()}
     assert world.told.live == truth
@@ -199,7 +213,7 @@ def told() -> Told:
 
 def read(roll: Roll, name: str, *sessions: str, number: int = 0, base: int = 1) -> None:
     state = SessionsState("life", base, number, len(sessions))
-    roll.was_read(name, state, {each: record(name, each) for each in sessions})
+    list(roll.take(name, state, {each: record(name, each) for each in sessions}))
 
 
 def begun(told: Told) -> Roll:
@@ -239,6 +253,9 @@ def test_two_leases_after_a_gap_who_was_not_confirmed_is_gone(told: Told) -> Non
     roll.settle(129.9)
     assert set(told.live) == {"x", "y"}
     assert told.known is False
+    roll.settle(130.0)
+    assert not told.known  # before all have parted
+    roll.part()
     roll.settle(130.0)
     assert told.live == {}
     assert told.known
@@ -304,9 +321,10 @@ def test_a_new_life_of_a_node_and_its_end(told: Told) -> None:
     roll.heard(SessionsSaid("a", "next", 1, 0))
     assert "a" in roll.wanted
     state = SessionsState("next", 1, 0, 1)
-    roll.was_read("a", state, {"z": record("a", "z")})
+    list(roll.take("a", state, {"z": record("a", "z")}))
     assert set(told.live) == {"z"}
     roll.heard(SessionsSaid("a", "next", 1, 1, gone=True))
+    roll.part()
     assert told.closed_as[-1] == ("z", "node ended", True)
     assert len(roll) == 0
 
@@ -315,6 +333,39 @@ def test_a_node_speaks_for_itself_only(told: Told) -> None:
     roll = begun(told)
     roll.heard(SessionsSaid("a", "life", 1, 1, [record("b", "z")], [SessionEnd("q", 1000, "")]))
     roll.heard(SessionsSaid("owner", "life", 1, 1, [record("owner", "z")]))
-    roll.was_read("a", SessionsState("life", 1, 2, 1), {"z": record("b", "z")})
+    list(roll.take("a", SessionsState("life", 1, 2, 1), {"z": record("b", "z")}))
     assert told.live == {}
     assert roll.nodes() == ["a"]
+
+
+def test_a_great_node_comes_and_goes_in_turns(told: Told) -> None:
+    roll = begun(told)
+    many = [f"s{n}" for n in range(10 * TURN)]
+    state = SessionsState("life", 1, 9, len(many))
+    turns = roll.take("a", state, {each: record("a", each) for each in many})
+    for turn, _ in enumerate(turns, 1):
+        assert len(told.live) <= turn * TURN
+        if turn == 2:  # heard while it is taken in
+            roll.heard(SessionsSaid("a", "life", 1, 10, [], [SessionEnd("s1", 1000, "")]))
+    assert set(told.live) == set(many) - {"s1"}
+    roll.absent("a")
+    assert len(roll) == 0
+    roll.part()
+    assert len(told.live) == len(many) - 1 - TURN
+    # It was slow, and is back: who has not parted yet stays.
+    stays = sorted(told.live)
+    roll.heard(SessionsSaid("a", "life", 2, 0))
+    read(roll, "a", *stays, base=2)
+    roll.part()
+    assert sorted(told.live) == stays
+
+
+def test_a_gap_ends_what_was_being_taken_in(told: Told) -> None:
+    roll = begun(told)
+    many = {f"s{n}": record("a", f"s{n}") for n in range(3 * TURN)}
+    turns = roll.take("a", SessionsState("life", 1, 5, len(many)), many)
+    next(turns)
+    roll.gap(100.0)
+    assert list(turns) == []
+    assert "a" in roll.wanted
+    assert not roll._nodes["a"].confirmed
