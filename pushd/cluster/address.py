@@ -16,13 +16,13 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from pushd.errors import BadSetting
+from pushd.settings.cluster import without_secrets
 
 # What a query may say; anything else could change how replies are read.
 ALLOWED: Final = re.compile(
     r"db|username|password|socket_timeout|socket_connect_timeout|sentinel_(username|password)|tls|"
     r"ssl_(ca_certs|ca_path|certfile|keyfile|password|check_hostname|cert_reqs|ciphers)"
 )
-_PASSWORD: Final = re.compile(r"(?<=:)[^:@/]*(?=@)")
 _YES: Final = frozenset({"1", "true", "yes"})
 _SENTINEL_PORT: Final = 26379
 
@@ -36,7 +36,7 @@ class RedisAddress:
 
     def __init__(self, url: str, timeout_s: float) -> None:
         """``timeout_s``: of each step on the wire, unless the address has its own."""
-        self.shown = _PASSWORD.sub("***", url.partition("?")[0])
+        self.shown = without_secrets(url)
         self.timeout_s = timeout_s
         parts = urlsplit(url)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -54,7 +54,7 @@ class RedisAddress:
             self.connection()  # which looks at the rest of what the address says
             self.timeout_s = float(self._pool.connection_kwargs["socket_timeout"])
         except (ValueError, TypeError, KeyError, RedisError) as error:
-            raise BadSetting(f"redis: {self.shown} is of no use: {error}") from None
+            raise BadSetting(f"redis: {self.shown} is of no use: {_why(error)}") from None
 
     def connection(self) -> ConnectionInterface:
         """A new one, not connected yet. Its caller disconnects it."""
@@ -105,3 +105,10 @@ class RedisAddress:
         master = manager.master_for(service, db=number, **options)  # type: ignore[no-untyped-call]
         pool: ConnectionPool = master.connection_pool
         return pool
+
+
+def _why(error: Exception) -> str:
+    """What is taken for a port may be part of a password."""
+    if str(error).startswith("Port "):
+        return "the port is no number (in a password write %2F for /, %3F for ?, %23 for #)"
+    return str(error)

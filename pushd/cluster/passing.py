@@ -6,6 +6,7 @@ answers is passed back unchanged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -24,6 +25,7 @@ from pushd.hub import Hub
 
 CONNECT_S: Final = 5.0
 REQUEST_S: Final = 120.0  # as the web framework's own
+CALM_S: Final = 10.0  # between two lines about an owner that is away
 READ_SIZE: Final = 65536
 # What every node answers by itself: health, what it is, what is the same everywhere.
 OWN_PATHS: Final = (b"/metrics", b"/openapi.json", b"/asyncapi.json", b"/docs", b"/v1/nodes")
@@ -50,6 +52,7 @@ class Passing:
         self._own = own
         self._owner = owner
         self._prefix = hub.settings.path_prefix.encode()
+        self._told, self._untold = -math.inf, 0
 
     async def serve(self, connection: HttpConnection) -> None:
         """Raises nothing: who is connected is told."""
@@ -61,14 +64,31 @@ class Passing:
         stream = HandoverStream(connection.out, b"", one_way=True)
         connection.out.on_drained = stream.drained
         answer = _Answer(stream)
+        reason = f"no answer within {REQUEST_S:.0f} s"
         with trio.move_on_after(REQUEST_S):
-            try:
-                await self._pass_on(request, connection.address, answer)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
-                if not answer.begun:
-                    log.info("the owner could not be asked", reason=repr(error))
-                    await self._refuse(stream, request)
+            reason = await self._try(request, connection.address, answer)
+        if reason and not answer.begun and not answer.unwanted:
+            self._say(reason)
+            with trio.move_on_after(CONNECT_S):
+                await self._refuse(stream, request)
         await stream.aclose()
+
+    async def _try(self, request: Request, address: str, answer: _Answer) -> str:
+        """Why there is no answer, or not all of one; empty: there is."""
+        reason = ""
+        try:
+            await self._pass_on(request, address, answer)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as errors:
+            reason = repr(_innermost(errors))
+        return reason
+
+    def _say(self, reason: str) -> None:
+        """Once for many: a crowd asks while the owner is away."""
+        self._untold += 1
+        now = trio.current_time()
+        if now - self._told >= CALM_S:
+            log.warning("requests could not be passed on", reason=reason, requests=self._untold)
+            self._told, self._untold = now, 0
 
     def _is_own(self, path: bytes) -> bool:
         bare = path.removeprefix(self._prefix)
@@ -80,7 +100,7 @@ class Passing:
         if url is None:
             raise OSError("no owner is known")
         async with await dial(url) as upstream, trio.open_nursery() as nursery:
-            nursery.start_soon(_until_gone, answer.stream, nursery.cancel_scope)
+            nursery.start_soon(answer.until_unwanted, nursery.cancel_scope)
             await upstream.send_all(_written(request, address))
             while data := await upstream.receive_some(READ_SIZE):
                 await answer.write(bytes(data))
@@ -98,23 +118,29 @@ class Passing:
             await stream.send_all(splice(answer, readable(self._hub, request) + CLOSE))
 
 
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class _Answer:
-    """What goes back. ``begun``: something has."""
+    """What goes back. ``begun``: something has. ``unwanted``: the client has left."""
 
     def __init__(self, stream: HandoverStream) -> None:
         self.stream = stream
-        self.begun = False
+        self.begun = self.unwanted = False
 
     async def write(self, data: bytes) -> None:
         self.begun = True
         await self.stream.send_all(data)
 
-
-async def _until_gone(stream: HandoverStream, scope: trio.CancelScope) -> None:
-    """A client that leaves needs no answer."""
-    while await stream.receive_some():
-        pass
-    scope.cancel()
+    async def until_unwanted(self, scope: trio.CancelScope) -> None:
+        """A client that leaves needs no answer."""
+        while await self.stream.receive_some():
+            pass
+        self.unwanted = True
+        scope.cancel()
 
 
 async def dial(url: str) -> trio.abc.Stream:

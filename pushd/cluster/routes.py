@@ -9,7 +9,7 @@ from pushd.core.names import SESSION_PREFIX
 from pushd.front.connection import HttpConnection
 from pushd.front.query import decode_part
 from pushd.front.request import Request
-from pushd.front.routes import Engines, Routes
+from pushd.front.routes import ENDS, Engines, Routes
 from pushd.hub import Hub
 
 _PRESENCE: Final = b"/presence"
@@ -44,7 +44,8 @@ class EdgeRoutes(Routes):
         part = request.path[len(self._channels) :]
         if part.endswith(_PRESENCE):
             return True
-        if _SESSION.match(part) is None:
+        # The rest of a channel is for administrators, who are not served at every door.
+        if _SESSION.match(part) is None or not part.endswith(ENDS):
             return False
         name = decode_part(part.partition(b"/")[0])
         return name[len(SESSION_PREFIX) :] not in self._hub.sessions.by_id

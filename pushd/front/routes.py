@@ -48,7 +48,7 @@ _PARTS: dict[bytes, tuple[bytes, Callable[[HttpConnection, Request, str], None]]
     b"read": (b"POST", read),
     b"presence": (b"GET", get_presence),
 }
-_ENDS = tuple(b"/" + part for part in _PARTS)
+ENDS = tuple(b"/" + part for part in _PARTS)
 _WITHOUT_PREFLIGHT = frozenset({b"/healthz", b"/readyz"})
 _NODE = b"Bearer " + PREFIX.encode()
 MAX_NODE_BODY = 8 * 1024 * 1024
@@ -132,7 +132,7 @@ class Routes:
                     kind(connection, identity, name, ask).start()
                     return
             part = request.path[len(self._channels) :]
-            if part.endswith(_ENDS):
+            if part.endswith(ENDS):
                 self._channel(connection, request, part)
                 return
         self._elsewhere(connection, request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from pushd.settings.model import Settings
 
 _SCHEMES: Final = ("redis", "rediss", "unix", "sentinel")
-_PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)")
 
 
 class OptionalRedis(Kind[str | None]):
@@ -47,10 +45,21 @@ class OptionalRedis(Kind[str | None]):
         return text
 
     def show(self, value: str | None) -> str:
-        return "none" if value is None else _PASSWORD.sub("***", value.partition("?")[0])
+        return "none" if value is None else without_secrets(value)
 
     def plain(self, value: str | None) -> object:
         return None if value is None else self.show(value)
+
+
+def without_secrets(url: str) -> str:
+    """A Redis address that may be shown: without password and query, however they are written."""
+    scheme, separator, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    if "@" in query:  # or it is the password that has the question mark
+        return f"{scheme}{separator}***"
+    login, at, host = place.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{separator}{user}{colon and ':***'}{at}{host}"
 
 
 @dataclass(frozen=True, kw_only=True)

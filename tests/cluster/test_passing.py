@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
+from pushd.cluster import passing
+from pushd.cluster.passing import dial
+from pushd.settings import Address
 from tests.support.app import KEY, Server
 from tests.support.nodes import Nodes, running_nodes
 
@@ -93,6 +99,69 @@ async def test_without_an_owner_it_says_so(nodes: Nodes) -> None:
         assert int(answer.headers["retry-after"]) >= 1
     assert (await nodes.edge.ask("GET", "/v1/channels", token=KEY)).code == "not_ready"
     assert (await nodes.edge.ask("GET", "/healthz")).status == 200
+
+
+async def test_an_owner_that_breaks_off_or_says_nothing_is_told_of_as_away(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line for many requests: the log tells of it, and is not flooded."""
+    monkeypatch.setattr(passing, "REQUEST_S", 0.2)
+    edge = nodes.edge
+    for reset in (True, False):
+        async with trio.open_nursery() as nursery:
+            url = await nursery.start(_accept, reset)
+            monkeypatch.setattr(passing, "dial", partial(_elsewhere, url))
+            for _ in range(5):
+                with trio.fail_after(PATIENCE_S):
+                    answer = await edge.ask("GET", "/v1/channels", token=KEY)
+                assert (answer.status, answer.code) == (503, "not_ready")
+            nursery.cancel_scope.cancel()
+    assert len([each for each in edge.log if "passed on" in each["event"]]) == 1
+
+
+async def _elsewhere(url: str, _: str) -> trio.abc.Stream:
+    return await dial(url)
+
+
+async def _accept(
+    reset: bool, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """What is no owner: it takes requests, and answers nothing."""
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        if reset:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stream.socket.close()
+        else:
+            await trio.sleep_forever()
+
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    task_status.started(f"http://127.0.0.1:{listener.socket.getsockname()[1]}")
+    await trio.serve_listeners(serve, [listener])
+
+
+async def test_who_is_not_served_as_an_administrator_is_not_so_through_an_edge(
+    tmp_path: Path,
+) -> None:
+    """A session's channel that lives elsewhere is passed on; what only ``admin_listen`` serves is
+    not, whatever it is named."""
+    async with running_nodes(tmp_path, admin_listen=Address("127.0.0.1", 0)) as nodes:
+        for method, path in (
+            ("GET", "/v1/channels/session:abc"),
+            ("DELETE", "/v1/channels/session:abc"),
+            ("GET", "/v1/channels/%73ession:abc/receipts"),
+            ("POST", "/v1/channels/session:abc/trim"),
+            ("GET", "/v1/channels/session:messages"),
+        ):
+            answer = await nodes.edge.ask(method, path, token=KEY, body={})
+            assert (answer.status, "not served here" in answer.json["detail"]) == (404, True), path
+        assert nodes.edge.hub.counters.passed_on == 0
+        answer = await nodes.edge.ask(
+            "POST", "/v1/channels/session:abc/messages", token=KEY, body={"data": 1}
+        )
+        assert answer.status == 201
+        assert nodes.edge.hub.counters.passed_on == 1
 
 
 async def _gone(server: Server) -> None:

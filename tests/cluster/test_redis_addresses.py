@@ -14,6 +14,7 @@ from pushd.cluster.outbox import RedisAway
 from pushd.cluster.wire import Hint, OwnerRecord
 from pushd.core.nodes import NodeRecord
 from pushd.errors import BadSetting
+from pushd.settings.cluster import OptionalRedis
 from tests.cluster.test_registry import Live, Registry, RollCall, Told
 from tests.support.buses import Member, make, running, until
 from tests.support.redis import PATIENCE, RedisServer, SentinelServer
@@ -88,6 +89,9 @@ async def test_over_sentinels_to_who_rules_now(tmp_path: Path) -> None:
         ("sentinel://h", "service"),
         ("sentinel://h:port/s", "port"),
         ("redis://:secret@h?what=1", "what"),
+        ("redis://:secret/word@h", "%2f"),
+        ("redis://:secret?word@h", "%3f"),
+        ("redis://:secret#word@h", "%23"),
     ],
 )
 def test_an_address_that_is_none(url: str, why: str) -> None:
@@ -103,11 +107,14 @@ def test_an_address_that_is_none(url: str, why: str) -> None:
         ("redis://user:p%40ss@h:1/2?socket_timeout=9", "redis://user:***@h:1/2"),
         ("sentinel://:word@a:1,b/s/3?tls=yes&sentinel_password=x", "sentinel://:***@a:1,b/s/3"),
         ("unix://:word@/run/redis.sock?db=4", "unix://:***@/run/redis.sock"),
+        ("redis://user:pass:word@h:1/0", "redis://user:***@h:1/0"),
+        ("redis://:pass@word@h:1", "redis://:***@h:1"),
+        ("redis://h/0?password=pass@word", "redis://***"),
     ],
 )
 def test_what_is_secret_is_not_shown(url: str, shown: str) -> None:
     address = RedisAddress(url, 1.0)
-    assert address.shown == shown
+    assert address.shown == OptionalRedis().show(url) == shown
     assert address.timeout_s == (9.0 if "timeout" in url else 1.0)
 
 
