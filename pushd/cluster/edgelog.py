@@ -16,14 +16,14 @@ from pushd.cluster.elsewhere import Elsewhere, later
 from pushd.cluster.forwarding import Forwarding
 from pushd.cluster.lookups import Ask, Loads
 from pushd.cluster.mirror import Mirror
-from pushd.cluster.reads import Reads
+from pushd.cluster.reads import Reads, guarded
 from pushd.cluster.sentmarks import SentMarks
 from pushd.cluster.there import Results
 from pushd.cluster.upstream import Upstream
 from pushd.core.names import SESSION_PREFIX
 from pushd.core.positions import EPOCH_WIDTH, Cursor
 from pushd.errors import NotReady, Overloaded, OwnerAway, PushdError
-from pushd.log import Head, LogOptions, LogStatistics, Marks, MissingMessages
+from pushd.log import Head, LogOptions, LogStatistics, Marks
 from pushd.log.reading import call
 
 REFUSED_S: Final = 5.0  # without the owner, after which nobody waits for it any more
@@ -178,7 +178,9 @@ class EdgeLog(Elsewhere):
     ) -> None:
         """Encoded messages ``after + 1`` to ``upto``, without a gap, or MissingMessages."""
         if self._may_read(done):
-            self._reads.after(head, after, upto, limit, max_bytes, self._guarded(head, after, done))
+            self._reads.after(
+                head, after, upto, limit, max_bytes, guarded(self.mirror, head, after, done)
+            )
 
     def read_back(
         self,
@@ -190,7 +192,7 @@ class EdgeLog(Elsewhere):
     ) -> None:
         """The newest of messages ``after + 1`` to ``upto``, as many as fit; else as above."""
         if self._may_read(done):
-            self._reads.back(head, after, upto, max_bytes, self._guarded(head, None, done))
+            self._reads.back(head, after, upto, max_bytes, guarded(self.mirror, head, None, done))
 
     def _may_read(self, done: Callable[[Any], None]) -> bool:
         refusal = self._refusal
@@ -199,21 +201,6 @@ class EdgeLog(Elsewhere):
         if refusal is not None:
             later(done, refusal.again())
         return refusal is None
-
-    def _guarded(
-        self, head: Head, after: int | None, done: Callable[[list[bytes] | PushdError], None]
-    ) -> Callable[[list[bytes] | PushdError], None]:
-        """Worthless when the channel was changed while it was under way, as in ``Reading``."""
-        redactions = head.redactions
-
-        def guarded(answer: list[bytes] | PushdError) -> None:
-            current = self.mirror.holds(head) and head.redactions == redactions
-            current = current and (after is None or after >= head.first - 1)
-            if isinstance(answer, list) and not current:
-                answer = MissingMessages(f"Channel {head.channel!r} was changed meanwhile.")
-            done(answer)
-
-        return guarded
 
     # -- life
 

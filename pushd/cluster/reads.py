@@ -143,3 +143,17 @@ class Reads:
         if self._mirror.holds(read.head) and read.after >= read.head.first - 1:
             raise NotReady("The channel has changed at the owner.", retry_after=1)
         raise MissingMessages(f"Channel {channel!r} was changed meanwhile.")
+
+
+def guarded(mirror: Mirror, head: Head, after: int | None, done: Done) -> Done:
+    """Worthless when the channel was changed while it was under way, as in ``log.Reading``."""
+    redactions = head.redactions
+
+    def check(answer: list[bytes] | PushdError) -> None:
+        current = mirror.holds(head) and head.redactions == redactions
+        current = current and (after is None or after >= head.first - 1)
+        if isinstance(answer, list) and not current:
+            answer = MissingMessages(f"Channel {head.channel!r} was changed meanwhile.")
+        done(answer)
+
+    return check

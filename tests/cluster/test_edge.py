@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -183,3 +184,39 @@ async def test_what_the_owner_takes_at_once_an_edge_takes(tmp_path: Path) -> Non
                 answer = await node.ask("POST", "/v1/publish", token=KEY, body=body)
                 assert answer.status == 200, answer
                 assert [each["channel"] for each in answer.json["results"]] == channels
+
+
+async def test_rights_that_are_taken_at_the_owner_are_gone_at_an_edge(tmp_path: Path) -> None:
+    async with pair(tmp_path) as nodes:
+        edge, log = nodes.edge, nodes.owner.hub.log
+        groups, token = edge.hub.log.groups, edge.token("alice")
+        await answer_of(partial(log.change_members, "team", ["alice", "bob"], []))
+        await until(lambda: groups.has("team", "alice"))
+        await nodes.owner.publish("group:team", "hello")
+        await until(lambda: "group:team" in edge.hub.log.heads)
+        answer = await edge.pull("group:team", token, after="0")
+        assert [each["data"] for each in answer.json["messages"]] == ["hello"]
+        async with edge.socket("/v1/ws", token=token) as socket, trio.open_nursery() as nursery:
+            hello = await socket.expect("hello")
+            assert "group:team" in hello["heads"]
+            held: list[str] = []
+
+            async def poll() -> None:
+                cursor = answer.json["next"]
+                held.append((await edge.pull("group:team", token, after=cursor, wait=60)).code)
+
+            nursery.start_soon(poll)
+            await until(lambda: edge.hub.pulls.held)
+            await answer_of(partial(log.change_members, "team", [], ["alice"]))
+            gone = await socket.expect("unsubscribed")
+            assert gone["channels"] == ["group:team"]
+            await until(lambda: held)
+            assert held == ["forbidden"]
+            assert (await edge.pull("group:team", token, after="0")).code == "forbidden"
+            await answer_of(partial(log.revoke, "user", "alice", time.time() + 60))
+            bye = await socket.expect("bye")
+            assert (bye["code"], bye["reason"]) == (4001, "revoked")
+        assert (await edge.pull("all", token, after="0")).code == "unauthorized"
+        await answer_of(partial(log.unrevoke, "user", "alice"))
+        await until(lambda: not edge.hub.log.revocations)
+        assert (await edge.pull("all", token, after="0")).status == 200
