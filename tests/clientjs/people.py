@@ -53,7 +53,8 @@ class Person:
     async def sees_texts(self, expected: list[str]) -> None:
         """Waits for so many, then compares: each once, in order."""
         await self.see(f"document.querySelectorAll('.bubble').length >= {len(expected)}")
-        assert await self.texts() == expected
+        found = await self.texts()
+        assert found == expected, found
 
     async def opens(self, name: str) -> None:
         """A conversation of the list."""

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from tests.clientjs.people import Person, open_window, world
+from tests.support.app import KEY
 from tests.support.browser import browser
 from tests.support.server import SECRET, ServerProcess
 
@@ -111,11 +112,18 @@ async def test_the_server_is_killed_and_started_again(tmp_path: Path) -> None:
 
 
 async def test_scrolling_back(tmp_path: Path) -> None:
+    """In a later window: what this device has got already does not come by itself."""
     async with world(tmp_path) as at:
+        alice = await at.window("chat", "alice")
         for number in range(75):
             await at.server.publish("group:lobby", {"text": f"m{number}"}, sender="bob")
-        alice = await at.window("chat", "alice")
         texts = [f"m{number}" for number in range(75)]
+        await alice.sees_texts(texts)
+        path = "/v1/channels/group:lobby/receipts?seq=75"
+        while not (await at.server.ask("GET", path, token=KEY)).json["items"]:
+            await trio.sleep(0.05)
+        await alice.page.call("Page.close")
+        alice = await at.window("chat", "alice")
         await alice.sees_texts(texts[45:])
         await alice.presses("Earlier messages")
         await alice.see("document.querySelectorAll('.bubble').length > 30")

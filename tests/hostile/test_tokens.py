@@ -248,7 +248,7 @@ async def test_at_its_end_a_session_is_closed_and_a_poll_is_401(node: Node) -> N
     token = node.secret(good(exp=int(time.time()) + 8))  # time for a busy machine
     async with node.socket(token=token) as socket, node.peer() as peer:
         await socket.expect("hello")
-        target = "/v1/channels/user:alice/messages?after=head&wait=9"
+        target = "/v1/channels/user:alice/messages?after=head&wait=15"  # or a fifth less
         await peer.write(request("GET", target, token=token))
         bye = await socket.expect("bye")
         assert (bye["code"], bye["reason"]) == (4001, "token_expired")
