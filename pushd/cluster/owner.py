@@ -55,13 +55,15 @@ class Owner:
         self._hint()
 
     def changed(self, changes: list[Change]) -> None:
-        """Channels were trimmed, redacted or deleted: no edge may go on showing what was."""
+        """Channels were trimmed, redacted or deleted: no edge may go on showing what was. What
+        was just due, edges learn with their next questions: that happens all the time."""
         ended = self._hub.log.ended
         for channel, head in changes:
             self.journal.put(Moved(channel, ended.get(channel)), channel)
             if head is None:
                 self._moved.pop(channel, None)
-        self._control_changed()
+        if self._hub.log.urgent:
+            self._control_changed()
 
     def members_changed(self, changes: list[MembersChanged]) -> None:
         """Members have joined and left."""

@@ -93,7 +93,7 @@ def _expire(ledger: Ledger, channel: Channel, due: Due, held: dict[int, int], en
             first = min(usual, max(slowest + 1, _first_within(ledger, channel, due.hold)))
             held[channel.log_id] = usual
     if first > channel.first:
-        ledger.cut(channel, first)
+        ledger.cut(channel, first, due=True)
     return sure
 
 

@@ -103,13 +103,14 @@ class Ledger:
         names = (f"user:{user}", f"user:{user}:", f"user:{user};")
         return [Channel(*row) for row in self._execute(_INBOXES, names)]
 
-    def cut(self, channel: Channel, first: int) -> None:
-        """Forgets what is older than ``first``, which lies above the first there is."""
+    def cut(self, channel: Channel, first: int, *, due: bool = False) -> None:
+        """Forgets what is older than ``first``, which lies above the first there is. ``due``: it
+        was time for it; nobody has asked."""
         row = self._execute(_AT, (channel.log_id, first)).fetchone()
         first_at = 0 if row is None else row[0]
         self._execute(_CUT, (first, first_at, channel.id))
         self._discard(channel, first - 1)
-        self.effects.append(FirstMoved(channel.name, channel.log_id, first, first_at))
+        self.effects.append(FirstMoved(channel.name, channel.log_id, first, first_at, due))
 
     def delete(self, channel: Channel, *, for_good: bool = False) -> None:
         """Leaves the name and its id to ids, marks and the next life.

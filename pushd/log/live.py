@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from pushd.core.names import SESSION_PREFIX
 from pushd.core.positions import Cursor
 from pushd.groups import Groups
 from pushd.log.requests import Advance, Change, Head
@@ -25,6 +26,8 @@ class Live:
         self.revoked_changed: list[tuple[str, str]] = []
         # By channel, the epochs of lives that ended with the changes that were last applied.
         self.ended: dict[str, str] = {}
+        # Whether somebody has asked for one of these, who shall not see what was before.
+        self.urgent = False
         # Every head once, for those who go round; those that were deleted since are still in it.
         self.ring: deque[Head] = deque()
 
@@ -57,7 +60,7 @@ class Live:
 
     def change(self, effects: Iterable[Effect]) -> list[Change]:
         """Applies all of them; one Change for each channel that its readers must look at anew."""
-        self.ended = {}
+        self.ended, self.urgent = {}, False
         changed = {effect.apply(self): None for effect in effects}
         return [
             Change(channel, self.heads.get(channel)) for channel in changed if channel is not None
@@ -112,14 +115,16 @@ class MembersChanged(NamedTuple):
 
 
 class FirstMoved(NamedTuple):
-    """Messages were cut, by a trim or by retention."""
+    """Messages were cut, by a trim or by retention (``due``)."""
 
     channel: str
     log_id: int
     first: int
     first_at: int
+    due: bool = False
 
     def apply(self, live: Live) -> str | None:
+        live.urgent = live.urgent or not self.due
         head = live.of_life(self.channel, self.log_id)
         if head is not None:
             head.first, head.first_at = self.first, self.first_at
@@ -137,6 +142,8 @@ class Deleted(NamedTuple):
         if head is not None:
             del live.heads[self.channel]
             live.ended[self.channel] = head.epoch
+            # With its session it has lost the only one who read it.
+            live.urgent = live.urgent or not self.channel.startswith(SESSION_PREFIX)
         return self.channel
 
 
@@ -151,6 +158,7 @@ class Redacted(NamedTuple):
         head = live.of_life(self.channel, self.log_id)
         if head is not None:
             head.redactions += 1
+            live.urgent = True
             head.bytes -= self.bytes
         return self.channel
 

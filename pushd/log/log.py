@@ -222,6 +222,11 @@ class Log(Reading, Administration):
         """Of the changes that ``on_change`` is told of now: epochs of lives that have ended."""
         return self._live.ended
 
+    @property
+    def urgent(self) -> bool:
+        """Of the same: whether somebody has asked for one of them; else they were just due."""
+        return self._live.urgent
+
     def statistics(self) -> LogStatistics:
         """Raises NotReady before ``run`` has opened the log."""
         writer = self._started_engine.writer

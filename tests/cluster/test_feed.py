@@ -17,8 +17,9 @@ from pushd.cluster.remote import RemoteSessions
 from pushd.cluster.wire import PATH, Bye, FeedAsk, ReadMark, SessionRecord
 from pushd.core.journal import Journal
 from pushd.errors import NotFound
+from pushd.log import Log
 from tests.support.app import KEY, running_server, until
-from tests.support.asking import CLUSTER_KEY, Asking, Copy, asking
+from tests.support.asking import CLUSTER_KEY, Asking, Copy, asking, body
 from tests.support.http import Peer
 
 
@@ -275,6 +276,7 @@ async def test_what_is_no_message_is_control(tmp_path: Path) -> None:
         log = edge.server.hub.log
         await edge.server.publish("news")
         changes: list[Any] = [
+            partial(log.redact, "news", 1),
             partial(log.trim, "news", 2),
             partial(log.change_members, "team", ["ann"], []),
             partial(log.revoke, "user", "eve", 4e9),
@@ -317,6 +319,30 @@ async def test_a_read_mark_is_soon_told_where_the_user_is(tmp_path: Path) -> Non
         await edge.server.publish("news")
         await until(lambda: edge.hints)
         assert [hint.heads[0][0] for hint in edge.hints] == ["news"]
+
+
+async def test_what_is_just_due_hurries_nobody(tmp_path: Path) -> None:
+    """Retention, and channels of sessions that have ended: with the next question."""
+    async with asking(tmp_path, retention_messages=3, retention_interval=0.05) as edge:
+        log = edge.server.hub.log
+        before = (await edge.feed()).version
+        for number in range(5):
+            await edge.server.publish("news", number)
+        told = body("session:s1")
+        told.entries[0].lives = True
+        await edge.append("b1", told)
+        await until(lambda: log.heads["news"].first > 1)
+        await answer_of(partial(log.discard, ["session:s1"]))
+        await edge.server.publish("last")
+        await until(lambda: any(hint.heads[-1:] == [last(log)] for hint in edge.hints))
+        assert not any(hint.control for hint in edge.hints)
+        feed = await edge.feed(before)
+        assert [each.channel for each in feed.ended] == ["session:s1"]
+        assert {head.channel: head.first for head in feed.heads} == {"news": 3, "last": 1}
+
+
+def last(log: Log) -> tuple[str, str, int]:
+    return ("last", log.heads["last"].epoch, 1)
 
 
 async def test_more_heads_than_a_hint_names_are_asked_for(
