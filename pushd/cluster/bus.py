@@ -203,7 +203,9 @@ class Bus:
         self._asked = False
         if isinstance(replies, RedisAway) or not self.state.connected:
             return
-        _, marker, owner = replies[:3]
+        _, marker, owner, *renewed = replies
+        if renewed:
+            self.book.renewed(renewed[-1])
         if self._owner.found(owner):
             self._renewed = -math.inf
         if not isinstance(marker, bytes):

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
+import structlog
 import trio
 
 from pushd.cluster.busstate import BusState
@@ -14,6 +15,9 @@ from pushd.cluster.outbox import Command, RedisAway
 from pushd.cluster.sealed import Sealed
 from pushd.cluster.wire import NodeRecord
 
+log = structlog.get_logger("pushd.cluster")
+
+SURE: Final = 3
 FRESH_S: Final = 1.0  # however many ask, Redis is asked once so often
 
 
@@ -42,6 +46,7 @@ class NodeBook:
         self._fresh_s = FRESH_S
         self._read_at = -FRESH_S
         self._reading = trio.Lock()
+        self._others = 0  # times that Redis had the record of another process
 
     def renewal(self) -> list[Command]:
         """This node lives."""
@@ -49,7 +54,22 @@ class NodeBook:
             return [("SADD", self.index, self._node)]
         key = self._prefix + self._node
         text = self._sealed.write(key, self.describe())
-        return [("SADD", self.index, self._node), ("SET", key, text, "PX", self._lease_ms)]
+        set_ = ("SET", key, text, "PX", self._lease_ms, "GET")
+        return [("SADD", self.index, self._node), set_]
+
+    def renewed(self, before: object) -> None:
+        """What Redis had before the renewal: it should be what this node has written."""
+        record = self._sealed.read(self._prefix + self._node, before, self._decoder)
+        if record is None or self.describe is None or record.since == self.describe().since:
+            return
+        self._others += 1  # one may be of the life before
+        if self._others == SURE:
+            log.error(
+                "another node has the same node_id",
+                node=self._node,
+                url=record.url,
+                cure="Give each node its own node_id: their sessions push each other out.",
+            )
 
     def farewell(self) -> list[Command]:
         """It does not any more."""

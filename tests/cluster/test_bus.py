@@ -22,8 +22,8 @@ def owner(node: str, generation: str) -> OwnerRecord:
     return OwnerRecord(node, f"http://{node}:8080", generation, 0.0)
 
 
-def record(node: str, role: str = "edge") -> NodeRecord:
-    return NodeRecord(node, role, "", "0.1", 0.0, 1, 2, 3, 0.5, "g")
+def record(node: str, role: str = "edge", since: float = 0.0) -> NodeRecord:
+    return NodeRecord(node, role, "", "0.1", since, 1, 2, 3, 0.5, "g")
 
 
 def hints(generation: str, heads: Iterable[tuple[str, str, int]], version: int = 1) -> Hint:
@@ -131,6 +131,24 @@ async def test_nodes_have_records_with_leases_and_take_them_away(redis: RedisSer
         assert await redis.run("EXISTS", "t:node:b") == 0
     assert sorted(await redis.run("KEYS", "*")) == [b"t:marker"]
     assert math.isfinite(a.bus.state.rtt_ms)
+
+
+async def test_two_nodes_of_one_name_are_said_once(redis: RedisServer) -> None:
+    with capture_logs() as said:
+        async with running(redis.url, "a", "b", renew_s=0.05) as (a, b):
+            a.bus.book.describe = lambda: record("a")
+            b.bus.book.describe = lambda: record("b")
+            rtts = []
+            for _ in range(5):
+                rtts.append(a.bus.state.rtt_ms)
+                await until(lambda: a.bus.state.rtt_ms != rtts[-1])
+            await redis.flush()
+            await until(lambda: a.bus.state.emptied)
+            assert not [line for line in said if "same node_id" in line["event"]]
+            async with running(redis.url, "a", renew_s=0.05) as (double,):
+                double.bus.book.describe = lambda: record("a", since=9.0)
+                await until(lambda: a.bus.book._others > 5 and double.bus.book._others > 5)
+    assert len([line for line in said if "same node_id" in line["event"]]) == 2
 
 
 async def test_without_redis_nothing_waits_and_all_comes_back(redis: RedisServer) -> None:
