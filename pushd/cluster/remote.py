@@ -7,10 +7,9 @@ node learns from the feed, and tells it.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
@@ -22,8 +21,6 @@ from pushd.hub import Hub
 from pushd.session import Session
 
 log = structlog.get_logger("pushd.cluster")
-
-STEPS: Final = 100  # of one turn of the loop: some milliseconds
 
 Say = Callable[[Bye], None]
 
@@ -68,9 +65,7 @@ class RemoteSession(Session):
 class RemoteSessions:
     """Applies what is known of other nodes' sessions to the hub. Used on the Trio loop only.
 
-    In the order in which it is told; some at once, of very many (a node with all its sessions has
-    come, or gone) the others in the turns that follow. ``followed``: how many of them follow each
-    channel.
+    ``followed``: how many of them follow each channel.
     """
 
     def __init__(self, hub: Hub, say: Say) -> None:
@@ -78,10 +73,6 @@ class RemoteSessions:
         self._hub = hub
         self._say = say
         self.followed: Counter[str] = Counter()
-        self._token = trio.lowlevel.current_trio_token()
-        self._steps: deque[Callable[[], None]] = deque()
-        self._room = STEPS  # in this turn of the loop
-        self._known = False
         hub.audience.elsewhere = self.followed
         hub.sessions.on_end = self._end
 
@@ -89,54 +80,12 @@ class RemoteSessions:
         """How many there are."""
         return len(self._hub.sessions.by_id) - len(self._hub.sessions)
 
-    @property
-    def settled(self) -> bool:
-        """All that was told is applied."""
-        return not self._steps
-
     def set_known(self, known: bool) -> None:
         """Whether all sessions of other nodes are known; what was put off is done once they are."""
-        self._known = known
-        if known:
-            self._do(self._see)
-        else:  # at once: nobody may leave from now on
-            self._hub.access.sight.settle(False)
-
-    def _see(self) -> None:
-        if self._known:
-            self._hub.access.sight.settle(True)
+        self._hub.access.sight.settle(known)
 
     def opened(self, record: SessionRecord) -> None:
         """It lives, and was not known; or it is as the record says from now on."""
-        self._do(partial(self._open, record))
-
-    changed = opened
-
-    def closed(self, session_id: str, code: int = 1006, reason: str = "lost") -> None:
-        """It does not live any more."""
-        self._do(partial(self._close, session_id, code, reason))
-
-    def _do(self, step: Callable[[], None]) -> None:
-        self._steps.append(step)
-        if self._room == STEPS:
-            self._token.run_sync_soon(self._next_turn)
-        self._go_on()
-
-    def _next_turn(self) -> None:
-        self._room = STEPS
-        if self._steps:
-            self._token.run_sync_soon(self._next_turn)
-            self._go_on()
-
-    def _go_on(self) -> None:
-        while self._steps and self._room:
-            self._room -= 1
-            try:
-                self._steps.popleft()()
-            except Exception:  # one session's trouble is its own
-                log.exception("a session of another node could not be applied")
-
-    def _open(self, record: SessionRecord) -> None:
         found = self._hub.sessions.by_id.get(record.session)
         if isinstance(found, RemoteSession):
             if (found.node, found.user) == (record.node, record.user):
@@ -152,7 +101,10 @@ class RemoteSessions:
         self._hub.sessions.enter(session)
         self._follows(session, record.channels)
 
-    def _close(self, session_id: str, code: int, reason: str) -> None:
+    changed = opened
+
+    def closed(self, session_id: str, code: int = 1006, reason: str = "lost") -> None:
+        """It does not live any more."""
         found = self._hub.sessions.by_id.get(session_id)
         if isinstance(found, RemoteSession):
             found.closing = True
