@@ -14,6 +14,7 @@ from pushd.answers import answer_of
 from pushd.cluster import forwarding
 from pushd.cluster.edgelog import EdgeLog
 from pushd.cluster.upstream import Upstream
+from pushd.cluster.wire import OwnerRecord
 from pushd.core.messages import Draft
 from pushd.core.positions import Cursor
 from pushd.errors import Conflict, NotReady, Overloaded, OwnerAway, PushdError
@@ -270,3 +271,16 @@ async def test_who_waits_at_the_end_is_told() -> None:
         there.log.load_marks("ann", None, ["news"], marks.append)
     assert [type(result) for _, result in there.done] == [OwnerAway]
     assert isinstance(marks[0], NotReady)
+
+
+def test_a_lower_generation_is_never_followed_again() -> None:
+    upstream = Upstream("edge", NodeTokens(b"the key of this test", "edge"))
+    url = "http://127.0.0.1:1"
+    told = [
+        (generation, upstream.turn_to(OwnerRecord("owner", url, generation, 0.0)))
+        for generation in ("g2", "g1", "g2", "g3", "g2")
+    ]
+    assert told == [("g2", True), ("g1", False), ("g2", False), ("g3", True), ("g2", False)]
+    assert upstream.generation == "g3"
+    # The same life, at another address.
+    assert upstream.turn_to(OwnerRecord("owner", "http://127.0.0.1:2", "g3", 0.0))

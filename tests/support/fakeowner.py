@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class FakeOwner:
     def record(self, generation: str = GENERATION) -> OwnerRecord:
         return OwnerRecord("owner", f"http://127.0.0.1:{self.port}", generation, 0.0)
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:
         self.connections += 1
         data = b""
         async with stream:
@@ -57,7 +58,7 @@ class FakeOwner:
                 await stream.send_all(first.encode() + text)
 
 
-async def _receive(stream: trio.SocketStream) -> bytes:
+async def _receive(stream: trio.abc.Stream) -> bytes:
     try:
         return bytes(await stream.receive_some())
     except trio.BrokenResourceError:
@@ -67,11 +68,13 @@ async def _receive(stream: trio.SocketStream) -> bytes:
 @asynccontextmanager
 async def fake_owner(
     answer: Callable[[str, Any], Awaitable[tuple[int, object]]],
+    context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[FakeOwner]:
-    """It listens inside."""
+    """It listens inside; with ``context`` for TLS."""
     async with trio.open_nursery() as nursery:
         [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
         owner = FakeOwner(listener.socket.getsockname()[1], answer)
-        nursery.start_soon(trio.serve_listeners, owner.serve, [listener])
+        secured = None if context is None else trio.SSLListener(listener, context)
+        nursery.start_soon(trio.serve_listeners, owner.serve, [secured or listener])
         yield owner
         nursery.cancel_scope.cancel()
