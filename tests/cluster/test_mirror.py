@@ -139,10 +139,10 @@ def test_the_newest_wins_in_any_order(
         if chance.random() < 0.4:
             asked = world.mirror.cursor(CHANNEL) if chance.random() < 0.7 else None
             world.pull(chance.choice(steps), asked, chance.randint(1, 5))
-    world.mirror.begin_pull()
     last = steps[-1]
     world.tell(last)
     for _ in steps:
+        world.mirror.begin_pull()
         world.pull(last, world.mirror.cursor(CHANNEL), 1000)
     head = world.head
     if last.seq == 0:
