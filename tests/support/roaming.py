@@ -142,6 +142,7 @@ class Careless(Publisher):
 
     async def publish(self, channel: str, id_: str) -> None:
         target = f"/v1/channels/{quote(channel, safe='')}/messages"
+        self.cluster.history.append(Sent(channel, id_))
         try:
             answer = await self.ask("POST", target, KEY, {"data": {"of": id_}})
         except Away:
