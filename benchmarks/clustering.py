@@ -51,7 +51,7 @@ def _hop(source: Server, target: Server, count: int) -> Figures:
             raise BenchmarkError(f"{acked} was answered by {page}")
         cursor = page["next"]
     cuts = quantiles(took, n=100)
-    return {"p99, ms": cuts[98], "p50, ms": median(took), "longest, ms": max(took)}
+    return {"p99, ms": cuts[98], "p90, ms": cuts[89], "p50, ms": median(took)}
 
 
 def _publish(connection: http.client.HTTPConnection, authorization: dict[str, str]) -> str:
