@@ -23,6 +23,7 @@ from pushd.cluster.owner import Owner, attach
 from pushd.cluster.passing import Passing
 from pushd.cluster.registry import Registry
 from pushd.cluster.remote import RemoteSessions
+from pushd.cluster.rivals import refuse_rival
 from pushd.cluster.rollcall import RollCall
 from pushd.cluster.routes import EdgeRoutes
 from pushd.cluster.upstream import Upstream
@@ -56,7 +57,7 @@ class Side:
     async def start(self, hub: Hub, stop: trio.Event) -> None:
         """Its services run in ``hub.services``. Returns when it may serve, or shall ``stop``."""
         nodes = hub.nodes
-        nodes.role, nodes.url = self.role, self.settings.advertise or ""
+        nodes.role, nodes.url = self.role, self._base(self.settings.advertise or "")
         nodes.generation, nodes.stale_ms = self.generation, self.stale_ms
         nodes.redis, nodes.others = self.bus.state.as_dict, self.bus.nodes
         nodes.gauges, nodes.totals = gauges(self.bus.state), totals(self.bus.state)
@@ -68,7 +69,11 @@ class Side:
 
     def opened(self, hub: Hub, address: str) -> None:
         """Other nodes can come to ``address``, unless the settings say where."""
-        hub.nodes.url = hub.nodes.url or address
+        hub.nodes.url = hub.nodes.url or self._base(address)
+
+    def _base(self, address: str) -> str:
+        """What the paths of ``/v1/`` are put behind."""
+        return address and address.rstrip("/") + self.settings.path_prefix
 
     def generation(self) -> str:
         """Of the owner, as far as it is known."""
@@ -89,6 +94,8 @@ class OwnerSide(Side):
 
     async def start(self, hub: Hub, stop: trio.Event) -> None:
         await super().start(hub, stop)
+        bus, node = self.bus, self.settings.node_id
+        await refuse_rival(bus.address, bus.key("owner"), self.tokens, node)
         self.owner = await attach(hub)
         self.owner.on_hints = self.bus.publish_hints
         self.remote = RemoteSessions(hub, self.owner.bye)

@@ -86,7 +86,12 @@ class BusState:
     def ignore(self, what: str, name: str) -> None:
         """A text that is not what it should be; said once, then counted."""
         if not self.ignored:
-            log.warning("redis holds what no node of this cluster wrote", what=what, name=name)
+            log.warning(
+                "redis holds what no node of this cluster wrote",
+                what=what,
+                name=name,
+                cure="Give all nodes the same cluster_key, and each cluster its own cluster_name.",
+            )
         self.ignored += 1
 
 

@@ -23,6 +23,7 @@ from pushd.metrics import Gauge, Total
 
 ALONE_S: Final = 0.25  # between two questions while nobody says what has changed
 RETRY_S: Final = 0.25
+LONELY_S: Final = 5.0  # without having heard of an owner, until that is said
 
 log = structlog.get_logger("pushd.cluster")
 
@@ -66,6 +67,7 @@ class Edge:
         self._sync_s = sync_s
         self._wake = trio.Event()
         self._quiet = False  # that there is no owner was said
+        self._began = trio.current_time()
         self._claims = Claims(self._mirror.mark)
         limit = min(LIMIT, hub.settings.max_pull_messages)
         most = min(MOST, hub.settings.max_cursors)
@@ -172,7 +174,9 @@ class Edge:
             self._wake = trio.Event()
             pause = self._sync_s if self._bus.state.connected else min(ALONE_S, self._sync_s)
             try:
-                if self._upstream.record is not None:
+                if self._upstream.record is None:
+                    self._say_lonely()
+                else:
                     more = await self._following.step()
                     self._quiet = False
                     pause = 0.0 if more else pause
@@ -181,6 +185,14 @@ class Edge:
                 pause = RETRY_S
             with trio.move_on_after(pause):
                 await self._wake.wait()
+
+    def _say_lonely(self) -> None:
+        if not self._quiet and trio.current_time() - self._began > LONELY_S:
+            self._quiet = True
+            log.warning(
+                "no owner of the log is known: waiting for one",
+                cure="Start it, with the same redis, cluster_name and cluster_key as this node.",
+            )
 
     def _say_away(self, error: Exception) -> None:
         if not self._quiet:

@@ -100,7 +100,7 @@ class Upstream:
                 if generation == self.generation:
                     self.on_lost(other if isinstance(other, str) else None)
                 # It refused: nothing of it was done.
-                raise OwnerAway("The node that owns the log has changed.", retry_after=1) from None
+                raise OwnerAway(_why(error), retry_after=1) from None
             raise
         self.reached = trio.current_time()
         return answer
@@ -110,3 +110,9 @@ class Upstream:
         for peer in (self._peer, self._waits):
             if peer is not None:
                 peer.close()
+
+
+def _why(error: PushdError) -> str:
+    if isinstance(error, Unauthorized):  # the clocks, or the keys
+        return f"The node that owns the log does not take this one: {error.detail} {error.cure}"
+    return "The node that owns the log has changed."

@@ -90,6 +90,15 @@ async def test_what_is_the_same_everywhere_is_answered_here(nodes: Nodes) -> Non
     assert edge.hub.counters.passed_on == 0
 
 
+async def test_nodes_meet_behind_a_path_prefix(tmp_path: Path) -> None:
+    async with running_nodes(tmp_path, path_prefix="/push") as nodes:
+        path = "/push/v1/channels/news"
+        answer = await nodes.edge.ask("POST", f"{path}/messages", token=KEY, body={"data": 1})
+        assert answer.status == 201
+        answer = await nodes.edge.ask("GET", path, token=KEY)
+        assert (answer.status, answer.json["channel"]) == (200, "news")
+
+
 async def test_without_an_owner_it_says_so(nodes: Nodes) -> None:
     await _gone(nodes.owner)
     for method in ("GET", "HEAD"):
