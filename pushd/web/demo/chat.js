@@ -1,19 +1,8 @@
-import { connect } from '/client.js'
-
-import { panel } from './panel.js'
+import { at, page, showState } from './page.js'
 import { Room } from './rooms.js'
-import { PEOPLE, askForLink, avatar, clock, day, make, nameOf, signedIn } from './who.js'
-import { Wire } from './wire.js'
+import { PEOPLE, avatar, clock, day, make, nameOf } from './who.js'
 
-const at = (id) => document.getElementById(id)
-const who = signedIn()
-if (who) start(who)
-else askForLink()
-
-function start({ token, user, base }) {
-  const wire = new Wire()
-  const push = connect(location.origin + base, { token, own: true, tabs: false, fetch: wire.fetch, WebSocket: wire.WebSocket })
-  globalThis.push = push // to play with, in the console
+page(({ push, user }) => {
   const rooms = [new Room(push, user), ...Object.keys(PEOPLE).filter((each) => each !== user).map((peer) => new Room(push, user, peer))]
   const inbox = push.inbox()
   let current = rooms[0]
@@ -24,7 +13,7 @@ function start({ token, user, base }) {
 
   push.own.on('message', (message) => {
     const room = rooms.find((each) => each.channel === message.channel)
-    if (!room?.take(message)) return
+    if (!room?.receive(message)) return
     if (message.sender !== user) room.tell('delivered')
     if (room === current) showMessages()
     showRooms()
@@ -52,17 +41,9 @@ function start({ token, user, base }) {
     showRooms()
     readIfSeen()
   })
-  push.on('state', showState)
-  push.on('error', ({ error }) => console.error(error))
+  push.on('state', () => showState(push))
 
   // -- what is shown -----------------------------------------------------------------------------------
-
-  function showState() {
-    const { state } = push.state
-    const words = { connecting: 'connecting…', live: 'live', fallback: 'polling', offline: 'offline', closed: 'closed' }
-    const waiting = push.unsent ? `, ${push.unsent} to send` : ''
-    at('state').replaceChildren(make('span', `dot ${state}`), ` ${words[state]}${waiting}`)
-  }
 
   function showRooms() {
     const unread = rooms.reduce((sum, room) => sum + (inbox.item(room.channel)?.unread ?? 0), 0)
@@ -130,7 +111,7 @@ function start({ token, user, base }) {
   }
 
   function showAll() {
-    showState()
+    showState(push)
     showRooms()
     showHead()
     showMessages()
@@ -174,9 +155,9 @@ function start({ token, user, base }) {
     const room = current
     const sent = room.send(text)
     showMessages()
-    showState()
+    showState(push)
     at('messages').scrollTop = at('messages').scrollHeight
-    sent.then(showState, (error) => {
+    sent.then(() => showState(push), (error) => {
       room.pending = room.pending.filter((each) => each.data.text !== text)
       at('text').value = text
       showMessages()
@@ -199,21 +180,10 @@ function start({ token, user, base }) {
   }
   document.addEventListener('visibilitychange', readIfSeen)
 
-  const { root, close } = panel(push, wire)
-  root.hidden = innerWidth < 1088 || sessionStorage.getItem('panel') === 'no'
-  document.querySelector('.app').append(root)
-  const toggle = (show) => {
-    root.hidden = !show
-    sessionStorage.setItem('panel', show ? 'yes' : 'no')
-  }
-  at('under').onclick = () => toggle(root.hidden)
-  close.onclick = () => toggle(false)
-
-  at('me').append(avatar(user))
   at('name').textContent = nameOf(user)
   showAll()
   inbox.load().then(() => Promise.all(rooms.map((room) => room.load().catch(() => {})))).then(() => {
     if (innerWidth > 736) open(current)
     else showAll()
   })
-}
+})

@@ -1,19 +1,9 @@
-import { connect } from '/client.js'
+import { at, page, showState } from './page.js'
+import { PEOPLE, avatar, make, nameOf, when } from './who.js'
 
-import { panel } from './panel.js'
-import { PEOPLE, askForLink, avatar, clock, day, make, nameOf, signedIn } from './who.js'
-import { Wire } from './wire.js'
-
-const at = (id) => document.getElementById(id)
 const PAGE = 20
-const who = signedIn()
-if (who) start(who)
-else askForLink()
 
-function start({ token, user, base }) {
-  const wire = new Wire()
-  const push = connect(location.origin + base, { token, own: true, tabs: false, fetch: wire.fetch, WebSocket: wire.WebSocket })
-  globalThis.push = push // to play with, in the console
+page(({ push, user }) => {
   const channel = `user:${user}:notes`
   const inbox = push.inbox()
   let notes = [] // the newest first
@@ -31,7 +21,6 @@ function start({ token, user, base }) {
   })
   inbox.on('change', show)
   push.on('state', show)
-  push.on('error', ({ error }) => console.error(error))
 
   function take(message) {
     if (notes.some((each) => each.cursor === message.cursor)) return
@@ -54,8 +43,7 @@ function start({ token, user, base }) {
   }
 
   function show() {
-    const { state, transport } = push.state
-    at('state').replaceChildren(make('span', `dot ${state}`), ` ${nameOf(user)}, ${state}${transport ? ` over ${transport}` : ''}`)
+    showState(push)
     const unread = inbox.item(channel)?.unread ?? 0
     at('count').hidden = !unread
     at('count').textContent = String(unread)
@@ -69,7 +57,7 @@ function start({ token, user, base }) {
     const unread = isUnread(note)
     const item = make('li', unread ? 'note unread' : 'note', undefined, { 'data-seq': String(note.seq) })
     const words = make('div', 'grow')
-    words.append(make('div', 'title', note.data?.text ?? ''), make('div', 'quiet', `${note.sender ? nameOf(note.sender) : 'service'}, ${day(note.at)} ${clock(note.at)}`))
+    words.append(make('div', 'title', note.data?.text ?? ''), make('div', 'quiet', `${note.sender ? nameOf(note.sender) : 'service'}, ${when(note.at)}`))
     item.append(avatar(note.sender ?? 'service'), words)
     if (unread) {
       const button = make('button', '', 'Read')
@@ -115,17 +103,6 @@ function start({ token, user, base }) {
     push.publish({ channels: [`user:${at('to').value}:notes`] }, { text }).then(show, (error) => alert(`Not sent: ${error.message}`))
   }
 
-  const { root, close } = panel(push, wire)
-  root.hidden = innerWidth < 1088 || sessionStorage.getItem('panel') === 'no'
-  document.querySelector('.app').append(root)
-  const toggle = (on) => {
-    root.hidden = !on
-    sessionStorage.setItem('panel', on ? 'yes' : 'no')
-  }
-  at('under').onclick = () => toggle(root.hidden)
-  close.onclick = () => toggle(false)
-
-  at('me').append(avatar(user))
   show()
   Promise.all([inbox.load(), load()]).then(guide, (error) => console.error(error))
-}
+})

@@ -2,6 +2,9 @@ import { PEOPLE, nameOf } from './who.js'
 
 const PAGE = 30
 
+/** Sorts in the order of the channel. */
+const key = ({ epoch, seq }) => `${epoch}.${String(seq).padStart(16, '0')}`
+
 /**
  * One conversation: its messages, which of them others have, and what is unread.
  *
@@ -39,16 +42,25 @@ export class Room {
     this.older = page.more
     for (const message of page.messages) this.take(message)
     if (!before) {
+      // What a new device is given from long ago has its turn when somebody scrolls back.
+      if (page.more) this.messages = this.messages.filter((each) => key(each) >= key(page.messages[0]))
       const told = await this.push.history(this.ticks, { limit: 50 }).catch(() => ({ messages: [] }))
       for (const each of told.messages) this.tick(each)
+      this.tell('delivered')
     }
   }
 
-  /** From a pull or from history: each once, in order. */
+  /** From a pull; what is older than what is shown comes with history. True when there is more to show. */
+  receive(message) {
+    const first = this.messages[0]
+    if (this.loaded && this.older && first && key(message) < key(first)) return false
+    return this.take(message) && this.loaded
+  }
+
+  /** Each once, in order. */
   take(message) {
     if (message.type !== 'message') return false
     this.pending = this.pending.filter((each) => each.id !== message.id)
-    const key = (each) => `${each.epoch}.${String(each.seq).padStart(16, '0')}`
     const at = this.messages.findIndex((each) => key(each) >= key(message))
     if (at >= 0 && key(this.messages[at]) === key(message)) return false
     this.messages.splice(at < 0 ? this.messages.length : at, 0, message)

@@ -46,6 +46,12 @@ export function make(tag, classes = '', text = undefined, attributes = {}) {
 export const clock = (at) => new Date(at).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
 export const day = (at) => new Date(at).toLocaleDateString([], { weekday: 'long', day: 'numeric', month: 'long' })
 
+/** As short as it can be said. */
+export function when(at) {
+  const isToday = new Date(at).toDateString() === new Date().toDateString()
+  return isToday ? clock(at) : `${new Date(at).toLocaleDateString([], { day: 'numeric', month: 'short' })}, ${clock(at)}`
+}
+
 /** Without a link there is nobody to be. */
 export function askForLink() {
   document.body.replaceChildren(make('p', 'empty', 'Open this page with one of the links that the server prints when it starts in development mode: they sign you in as somebody.'))
