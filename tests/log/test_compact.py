@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +20,8 @@ from pushd.log.tools import compact as compacting
 from pushd.log.tools.compact import compact
 from pushd.log.tools.verify import verify
 from tests.chaos.faultdisk import FaultDisk
+from tests.log.killing import killer
 from tests.log.support import append, entry, on_disk, open_and_close, opened, read, trim
-from tests.log.test_restore import leave_a_wal
 from tests.log.vaults import change, fill_log, fingerprint, nothing, rows
 
 ROOT = Path(__file__).parents[2]
@@ -98,8 +97,9 @@ async def test_it_is_small_and_has_all_that_was_there(data: Path) -> None:
     assert on_disk(data, "large") == [*range(LARGE - 9, LARGE + 2)]
 
 
-def test_what_was_only_in_the_wal_is_kept(data: Path) -> None:
-    leave_a_wal(data)
+def test_what_was_only_in_the_wal_is_kept(data: Path, tmp_path: Path) -> None:
+    with killer(tmp_path) as killed:
+        killed.leave_a_wal(data)
     compact(data, nothing)
     assert rows(data / DATABASE, "SELECT value FROM meta WHERE key = 'a'") == [("b",)]
 
@@ -228,56 +228,26 @@ def test_a_disk_that_refuses(data: Path, tmp_path: Path, fault: str) -> None:
     assert files(data) == {DATABASE, "pushd.lock"}
 
 
-# Kills the process with SIGKILL right before its Nth step that changes something on the disk, or
-# shows how far it is: in the middle of SQLite's work, too.
-KILLER = """
-import os, signal, sys
-left = int(sys.argv.pop(1))
-def counted(call):
-    def step(*arguments, **named):
-        global left
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*arguments, **named)
-    return step
-for name in ("rename", "replace", "mkdir", "unlink", "fsync", "fdatasync", "chmod"):
-    setattr(os, name, counted(getattr(os, name)))
-import pushd.cli.datadir as datadir
-import pushd.log.tools.compact as compacting
-datadir.Meter.__call__ = counted(datadir.Meter.__call__)
-compacting._STEPS = 500
-from pushd.cli import main
-main()
-"""
-
-
-def killed_at(step: int, data: Path) -> int:
-    command = [sys.executable, "-c", KILLER, str(step), "compact", "--data", data]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
-
-
 def test_killed_at_any_step_the_old_log_or_the_new_one_is_there(
     whole: Path, tmp_path: Path
 ) -> None:
     """And the next start tidies up what is not needed."""
     before, size = content(whole), (whole / DATABASE).stat().st_size
     seen = []
-    for step in range(1, 100):
-        data = Path(shutil.copytree(whole, tmp_path / str(step)))
-        leave_a_wal(data)
-        code = killed_at(step, data)
-        found = (data / DATABASE).stat().st_size < size / 4
-        seen.append(found)
-        open_and_close(data)
-        assert content(data) == before
-        assert rows(data / DATABASE, "SELECT value FROM meta WHERE key = 'a'") == [("b",)]
-        assert verify(data, nothing).problems == []
-        assert files(data) == {DATABASE, "pushd.lock"}
-        if code == 0:
-            break
+    with killer(tmp_path) as killed:
+        for step in range(1, 100):
+            data = Path(shutil.copytree(whole, tmp_path / str(step)))
+            killed.leave_a_wal(data)
+            code = killed.run(step, "compact", "--data", data)
+            found = (data / DATABASE).stat().st_size < size / 4
+            seen.append(found)
+            open_and_close(data)
+            assert content(data) == before
+            assert rows(data / DATABASE, "SELECT value FROM meta WHERE key = 'a'") == [("b",)]
+            assert verify(data, nothing).problems == []
+            assert files(data) == {DATABASE, "pushd.lock"}
+            if code == 0:
+                break
     assert code == 0, "there are more steps"
     # It tips over once, late, and some steps are after it.
     assert seen == sorted(seen)

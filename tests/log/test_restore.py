@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from pushd.log.tools.restore import Plan, Restored, adopt, restore
 from pushd.log.tools.source import Source
 from pushd.log.tools.verify import verify
 from tests.chaos.faultdisk import FaultDisk
+from tests.log.killing import killer
 from tests.log.support import OPTIONS, append, entry, marks, open_and_close, opened, read
 from tests.log.vaults import change, epochs, fill, fingerprint, nothing, rows
 
@@ -448,73 +448,36 @@ def test_a_disk_that_refuses(home: Path, fault: str, done: bool) -> None:
     assert not list(data.glob("*.restoring*"))
 
 
-# Kills the process with SIGKILL right before its Nth step that changes something on the disk.
-KILLER = """
-import os, signal, sys
-left = int(sys.argv.pop(1))
-def counted(call):
-    def step(*arguments, **named):
-        global left
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*arguments, **named)
-    return step
-for name in ("rename", "replace", "mkdir", "unlink", "fsync", "fdatasync", "chmod"):
-    setattr(os, name, counted(getattr(os, name)))
-from pushd.cli import main
-main()
-"""
-
-
-def killed_at(step: int, *arguments: str) -> int:
-    command = [sys.executable, "-c", KILLER, str(step), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
-
-
 def test_killed_at_any_step_the_old_log_or_the_new_one_is_there(
     whole: Path, tmp_path: Path
 ) -> None:
     """With a -wal that must not meet the new database."""
     old, new = rows(whole / "data" / DATABASE, MESSAGES), rows(whole / "b.db", MESSAGES)
     seen = []
-    for step in range(1, 100):
-        home = Path(shutil.copytree(whole, tmp_path / str(step)))
-        data = home / "data"
-        leave_a_wal(data)
-        code = killed_at(step, "restore", str(home / "b.db"), "--data", str(data), "--force")
-        open_and_close(data)
-        found = rows(data / DATABASE, MESSAGES)
-        assert found in (old, new), step
-        seen.append(found == new)
-        assert verify(data, nothing).problems == []
-        assert {path.name.partition("-")[0] for path in data.iterdir()} <= {
-            *(DATABASE, "pushd.lock", "replaced")
-        }
-        if found == new:
-            (aside,) = data.glob("replaced-*")
-            assert verify(aside, nothing).problems == []
-            assert verify(aside, nothing).messages == len(old)
-        if code == 0:
-            break
+    with killer(tmp_path) as killed:
+        for step in range(1, 100):
+            home = Path(shutil.copytree(whole, tmp_path / str(step)))
+            data = home / "data"
+            killed.leave_a_wal(data)
+            code = killed.run(step, "restore", home / "b.db", "--data", data, "--force")
+            open_and_close(data)
+            found = rows(data / DATABASE, MESSAGES)
+            assert found in (old, new), step
+            seen.append(found == new)
+            assert verify(data, nothing).problems == []
+            assert {path.name.partition("-")[0] for path in data.iterdir()} <= {
+                *(DATABASE, "pushd.lock", "replaced")
+            }
+            if found == new:
+                (aside,) = data.glob("replaced-*")
+                assert verify(aside, nothing).problems == []
+                assert verify(aside, nothing).messages == len(old)
+            if code == 0:
+                break
     assert code == 0, "there are more steps"
     # It tips over once, and some steps are on either side.
     assert seen == sorted(seen)
     assert 3 <= seen.index(True) <= len(seen) - 4
-
-
-def leave_a_wal(data: Path) -> None:
-    """As a server that was killed does: its newest commits are in the -wal only."""
-    program = (
-        "import os, signal, sys; from pathlib import Path; from pushd.log import LogOptions;"
-        "from pushd.log.startup import open_log; log = open_log(Path(sys.argv[1]), LogOptions());"
-        "log.store.connection.execute(\"INSERT INTO meta VALUES ('a', 'b'), ('c', 'd')\");"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    subprocess.run([sys.executable, "-c", program, data], cwd=ROOT, check=False)
-    assert (data / f"{DATABASE}-wal").stat().st_size
 
 
 def test_without_room_nothing_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
