@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from pushd.cluster.replies import BoundedParser
 from pushd.errors import BadSetting
 from pushd.settings.cluster import without_secrets
 
@@ -25,6 +26,7 @@ ALLOWED: Final = re.compile(
 )
 _YES: Final = frozenset({"1", "true", "yes"})
 _SENTINEL_PORT: Final = 26379
+_OF_CONNECTIONS: Final = frozenset({"max_connections", "parser_class"})  # not of sentinels'
 
 
 class RedisAddress:
@@ -67,6 +69,7 @@ class RedisAddress:
             "socket_keepalive": True,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,  # messages come as plain lists
+            "parser_class": BoundedParser,
             "max_connections": 1 << 20,  # each is asked for once and closed by who asked
         }
 
@@ -81,7 +84,7 @@ class RedisAddress:
             place = urlsplit(f"//{each}")
             places.append((place.hostname or "", place.port or _SENTINEL_PORT))
         options = self._common()
-        guards = {name: options[name] for name in options if name != "max_connections"}
+        guards = {name: options[name] for name in options if name not in _OF_CONNECTIONS}
         for name in ("username", "password"):
             if f"sentinel_{name}" in query:
                 guards[name] = query.pop(f"sentinel_{name}")

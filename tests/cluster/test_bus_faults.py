@@ -17,6 +17,7 @@ from pushd.cluster.busstate import CALM_S, QUIET_S, BusState
 from pushd.cluster.line import LONGEST_S, SHORTEST_S, pause_s
 from pushd.cluster.outbox import RedisAway
 from pushd.cluster.piles import HEADS_EACH, MAX_CHANNELS, MAX_GENERATIONS, HintPile
+from pushd.cluster.replies import MOST
 from pushd.cluster.wire import Hint
 from tests.support.buses import Member, make, running, until
 from tests.support.links import Line
@@ -302,3 +303,14 @@ def test_a_pile_of_too_many_generations_forgets() -> None:
     assert len(pile) <= MAX_GENERATIONS
     assert pile.forgotten + len(pile) == 50
     assert pile.take()[-1].generation == "49"
+
+
+async def test_a_huge_text_in_redis_fills_nobody_s_memory(tmp_path: Path) -> None:
+    """Who can write there can keep nodes from using it, and nothing more."""
+    async with RedisServer(tmp_path) as redis, running(redis.url, "a") as (a,):
+        await redis.run("SET", "t:owner", "x")
+        await redis.run("SETRANGE", "t:owner", MOST, "x")
+        await until(lambda: str(MOST) in a.bus.state.error)
+        assert not a.bus.state.connected
+        await redis.run("DEL", "t:owner")
+        await until(lambda: a.bus.state.connected)
