@@ -120,8 +120,9 @@ async def test_scrolling_back(tmp_path: Path) -> None:
         texts = [f"m{number}" for number in range(75)]
         await alice.sees_texts(texts)
         path = "/v1/channels/group:lobby/receipts?seq=75"
-        while not (await at.server.ask("GET", path, token=KEY)).json["items"]:
-            await trio.sleep(0.05)
+        with trio.fail_after(180):
+            while not (await at.server.ask("GET", path, token=KEY)).json["items"]:
+                await trio.sleep(0.05)
         await alice.page.call("Page.close")
         alice = await at.window("chat", "alice")
         await alice.sees_texts(texts[45:])
