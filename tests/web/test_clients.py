@@ -23,7 +23,7 @@ def small(listener: socket.socket) -> None:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """With a list of channels that no socket takes at once."""
-    async with running_server(tmp_path, tune=small, write_timeout=0.2) as running:
+    async with running_server(tmp_path, tune=small, write_timeout=3.0) as running:
         for start in range(0, 3000, 1000):
             channels = [f"{number:0240}" for number in range(start, start + 1000)]
             body = {"to": {"channels": channels}, "message": {"data": 1}}
