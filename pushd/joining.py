@@ -13,21 +13,21 @@ import structlog
 import trio
 
 from pushd.build import Role
-from pushd.cluster.audience import EdgeAudience
-from pushd.cluster.bus import Bus
-from pushd.cluster.busstate import gauges, totals
-from pushd.cluster.edge import Edge
-from pushd.cluster.edgelog import EdgeLog
-from pushd.cluster.marking import EdgeMarking
-from pushd.cluster.owner import Owner, attach
-from pushd.cluster.passing import Passing
-from pushd.cluster.registry import Registry
-from pushd.cluster.remote import RemoteSessions
-from pushd.cluster.rivals import refuse_rival
-from pushd.cluster.rollcall import RollCall
-from pushd.cluster.routes import EdgeRoutes
-from pushd.cluster.upstream import Upstream
-from pushd.cluster.waits import EdgeDeliveries
+from pushd.cluster.bus.bus import Bus
+from pushd.cluster.bus.busstate import gauges, totals
+from pushd.cluster.edge.audience import EdgeAudience
+from pushd.cluster.edge.edge import Edge
+from pushd.cluster.edge.edgelog import EdgeLog
+from pushd.cluster.edge.marking import EdgeMarking
+from pushd.cluster.edge.passing import Passing
+from pushd.cluster.edge.registry import Registry
+from pushd.cluster.edge.routes import EdgeRoutes
+from pushd.cluster.edge.upstream import Upstream
+from pushd.cluster.edge.waits import EdgeDeliveries
+from pushd.cluster.owner.owner import Owner, attach
+from pushd.cluster.owner.remote import RemoteSessions
+from pushd.cluster.owner.rivals import refuse_rival
+from pushd.cluster.owner.rollcall import RollCall
 from pushd.cluster.wire import OwnerRecord
 from pushd.front.connection import Engine
 from pushd.front.routes import Routes

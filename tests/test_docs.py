@@ -178,13 +178,13 @@ def test_settings_that_are_named_exist() -> None:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    from pushd.cluster.busstate import BusState, totals
-    from pushd.cluster.busstate import gauges as gauges_of_redis
+    from pushd.cluster.bus.busstate import BusState, totals
+    from pushd.cluster.bus.busstate import gauges as gauges_of_redis
     from pushd.metrics import Counters, PushdCollector
 
     text = (DOCS / "operations.md").read_text("utf-8")
     rendered = PushdCollector(Counters()).render().decode()
-    files = (ROOT / "pushd" / "web" / "metrics.py", ROOT / "pushd" / "cluster" / "edge.py")
+    files = (ROOT / "pushd" / "web" / "metrics.py", ROOT / "pushd" / "cluster" / "edge" / "edge.py")
     gauges = "".join(path.read_text("utf-8") for path in files)
     state = BusState("redis://x")
     of_redis = {each.name for each in gauges_of_redis(state)}

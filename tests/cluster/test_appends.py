@@ -11,7 +11,7 @@ import msgspec
 import trio
 
 from pushd.answers import answer_of
-from pushd.cluster.remote import RemoteSessions
+from pushd.cluster.owner.remote import RemoteSessions
 from pushd.cluster.wire import (
     PATH,
     AppendBatch,

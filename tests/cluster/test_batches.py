@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pushd.cluster.batches import Batches
+from pushd.cluster.owner.batches import Batches
 
 KEPT_S, MOST, MOST_BYTES = 4.0, 3, 12
 KEYS = st.tuples(st.sampled_from(["n1", "n2"]), st.sampled_from("abc"))

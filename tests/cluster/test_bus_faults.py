@@ -13,11 +13,11 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from pushd.cluster.busstate import CALM_S, QUIET_S, BusState
-from pushd.cluster.line import LONGEST_S, SHORTEST_S, pause_s
-from pushd.cluster.outbox import RedisAway
-from pushd.cluster.piles import HEADS_EACH, MAX_CHANNELS, MAX_GENERATIONS, HintPile
-from pushd.cluster.replies import MOST
+from pushd.cluster.bus.busstate import CALM_S, QUIET_S, BusState
+from pushd.cluster.bus.line import LONGEST_S, SHORTEST_S, pause_s
+from pushd.cluster.bus.outbox import RedisAway
+from pushd.cluster.bus.piles import HEADS_EACH, MAX_CHANNELS, MAX_GENERATIONS, HintPile
+from pushd.cluster.bus.replies import MOST
 from pushd.cluster.wire import Hint
 from tests.support.buses import Member, make, running, until
 from tests.support.links import Line

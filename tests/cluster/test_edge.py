@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from pushd.answers import answer_of
-from pushd.cluster.bus import Bus
+from pushd.cluster.bus.bus import Bus
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.redis import RedisServer
 

@@ -13,7 +13,7 @@ import pytest
 from pushd.answers import answer_of
 from pushd.cluster import feeding, snapshot
 from pushd.cluster import owner as owners
-from pushd.cluster.remote import RemoteSessions
+from pushd.cluster.owner.remote import RemoteSessions
 from pushd.cluster.wire import PATH, Bye, FeedAsk, ReadMark, SessionRecord
 from pushd.core.journal import Journal
 from pushd.errors import NotFound

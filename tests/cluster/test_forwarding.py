@@ -12,8 +12,8 @@ import trio
 
 from pushd.answers import answer_of
 from pushd.cluster import forwarding
-from pushd.cluster.edgelog import EdgeLog
-from pushd.cluster.upstream import Upstream
+from pushd.cluster.edge.edgelog import EdgeLog
+from pushd.cluster.edge.upstream import Upstream
 from pushd.cluster.wire import OwnerRecord
 from pushd.core.messages import Draft
 from pushd.core.positions import Cursor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pushd.cluster.applied import Applied
-from pushd.cluster.mirror import Mirror
+from pushd.cluster.edge.applied import Applied
+from pushd.cluster.edge.mirror import Mirror
 from pushd.cluster.wire import HeadState
 from pushd.core.positions import Cursor
 from pushd.log.live import Live

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from pushd.cluster.applied import Applied
-from pushd.cluster.mirror import Mirror
-from pushd.cluster.pulled import Part
+from pushd.cluster.edge.applied import Applied
+from pushd.cluster.edge.mirror import Mirror
+from pushd.cluster.edge.pulled import Part
 from pushd.cluster.wire import Ended, HeadState
 from pushd.core.positions import Cursor
 from pushd.core.topics import Mark

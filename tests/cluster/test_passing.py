@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from pushd.cluster import passing
-from pushd.cluster.passing import dial
+from pushd.cluster.edge.passing import dial
 from pushd.settings import Address
 from tests.support.app import KEY, Server
 from tests.support.nodes import Nodes, running_nodes

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from pushd.cluster.bus import Bus
+from pushd.cluster.bus.bus import Bus
 from pushd.settings.namespaces import Namespace
 from tests.support.app import KEY, Server, running_server
 from tests.support.cluster import EAST, WEST, Node, running_cluster

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import trio
 
-from pushd.cluster.applied import Applied
-from pushd.cluster.claims import Claims
-from pushd.cluster.mirror import Mirror
-from pushd.cluster.puller import Puller
-from pushd.cluster.upstream import Upstream
+from pushd.cluster.edge.applied import Applied
+from pushd.cluster.edge.claims import Claims
+from pushd.cluster.edge.mirror import Mirror
+from pushd.cluster.edge.puller import Puller
+from pushd.cluster.edge.upstream import Upstream
 from pushd.core.topics import Mark
 from pushd.errors import PushdError
 from pushd.log.live import Live

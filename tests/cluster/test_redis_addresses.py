@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from pushd.cluster.address import RedisAddress
-from pushd.cluster.bus import Bus
-from pushd.cluster.outbox import RedisAway
+from pushd.cluster.bus.address import RedisAddress
+from pushd.cluster.bus.bus import Bus
+from pushd.cluster.bus.outbox import RedisAway
 from pushd.cluster.wire import Hint, OwnerRecord
 from pushd.core.nodes import NodeRecord
 from pushd.errors import BadSetting

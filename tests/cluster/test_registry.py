@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 import trio
 
-from pushd.cluster.bus import Bus
-from pushd.cluster.registry import Registry
-from pushd.cluster.rollcall import RollCall
+from pushd.cluster.bus.bus import Bus
+from pushd.cluster.edge.registry import Registry
+from pushd.cluster.owner.rollcall import RollCall
 from pushd.core.permissions import Identity
 from pushd.happenings import Happenings, SessionClosed, SessionOpened
 from pushd.session import Session

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pushd.cluster.remote import RemoteSessions
+from pushd.cluster.owner.remote import RemoteSessions
 from pushd.cluster.wire import Bye, SessionRecord
 from pushd.core.room import Room
 from pushd.happenings import SessionClosed, SessionOpened, UserOffline, UserOnline

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pushd.cluster.sealed import Sealed
+from pushd.cluster.bus.sealed import Sealed
 from pushd.cluster.wire import OwnerRecord
 from pushd.errors import CannotStart
 from pushd.nodetokens import NodeTokens

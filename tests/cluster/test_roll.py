@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushd.cluster.roll import KEPT, TURN, Roll
+from pushd.cluster.owner.roll import KEPT, TURN, Roll
 from pushd.cluster.wire import SessionEnd, SessionRecord, SessionsSaid, SessionsState
 
 LEASE = 15.0

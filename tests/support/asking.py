@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pushd.cluster.owner import Owner, attach
+from pushd.cluster.owner.owner import Owner, attach
 from pushd.cluster.wire import (
     PATH,
     AppendBatch,

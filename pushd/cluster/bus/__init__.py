@@ -1,0 +1,1 @@
+"""What nodes tell each other through Redis, and nothing but that knows Redis."""

@@ -1,0 +1,1 @@
+"""A node that follows the owner's log: it mirrors heads, and asks for everything else."""
