@@ -153,9 +153,9 @@ export class Puller {
   /** @param {AbortSignal} closed */
   async #once(closed) {
     const began = this.env.now()
-    const { polling } = this.#schedule
+    const { polling, troubled } = this.#schedule
     // What is known to be there needs no waiting.
-    const held = polling && !this.following.behind && this.options.visible()
+    const held = polling && !troubled && !this.following.behind && this.options.visible()
     const ask = this.following.begin(this.#schedule.begin(), this.options.mine)
     if (!Object.keys(ask.cursors).length && !ask.mine) {
       // Nothing to ask for; what changes that says so.

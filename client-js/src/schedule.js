@@ -7,6 +7,8 @@ const INTERVAL_RANGE_MS = [1_000, 300_000]
 export class Schedule {
   /** Only held polls bring news: all the time. */
   polling = false
+  /** The last pull brought no answer: the next is not to be held, to know soon that it works again. */
+  troubled = false
   #env
   #given
   #intervalMs
@@ -70,11 +72,13 @@ export class Schedule {
   }
 
   works() {
+    this.troubled = false
     this.#trouble.reset()
   }
 
   /** @param {number | undefined} retryAfterMs what the server asks for */
   failed(retryAfterMs) {
+    this.troubled = true
     this.#notBefore = this.#env.now() + this.#trouble.next(retryAfterMs)
   }
 
