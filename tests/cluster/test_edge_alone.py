@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from pushd.cluster import edgelog
+from pushd.cluster.edge import edgelog
 from pushd.settings.namespaces import Namespace
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.cluster import running_cluster

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pushd.answers import answer_of
-from pushd.cluster import feeding, snapshot
-from pushd.cluster import owner as owners
+from pushd.cluster.owner import feeding, snapshot
+from pushd.cluster.owner import owner as owners
 from pushd.cluster.owner.remote import RemoteSessions
 from pushd.cluster.wire import PATH, Bye, FeedAsk, ReadMark, SessionRecord
 from pushd.core.journal import Journal

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from pushd.answers import answer_of
-from pushd.cluster import forwarding
+from pushd.cluster.edge import forwarding
 from pushd.cluster.edge.edgelog import EdgeLog
 from pushd.cluster.edge.upstream import Upstream
 from pushd.cluster.wire import OwnerRecord
@@ -146,6 +146,37 @@ async def test_another_owner_gets_only_what_an_id_tells_again() -> None:
         assert "may have been stored" in results["plain"].detail
         assert isinstance(results["named"], list)
         assert storing.stored == ["named"]
+
+
+async def test_an_owner_that_has_begun_anew_may_have_stored_it_before() -> None:
+    """It stores, and dies before its answer is out; the same request then reaches its successor,
+    which refuses it: that says nothing of the first time."""
+    storing = Storing()
+    asked = 0
+
+    async def answer(path: str, body: Any) -> tuple[int, object]:
+        nonlocal asked
+        if not path.endswith("append"):
+            return 200, {"generation": storing.generation, "found": []}
+        asked += 1
+        if asked != 2:
+            return await storing(path, body)
+        await storing(path, body)
+        storing.generation = "g2"
+        raise Lost
+
+    async with world(answer) as there:
+        there.log.upstream.on_lost = lambda generation: (
+            there.log.upstream.turn_to(there.owner.record(generation)) if generation else None
+        )
+        there.publish("first")  # from now on there is a kept connection
+        await until(lambda: there.done)
+        there.publish("second")
+        await until(lambda: len(there.done) == 2)
+        result = dict(there.done)["second"]
+        assert isinstance(result, OwnerAway)
+        assert "may have been stored" in result.detail
+        assert storing.stored == ["first", "second"]
 
 
 async def test_nothing_is_said_to_be_unknown_that_was_never_sent(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from pushd.cluster import passing
+from pushd.cluster.edge import passing
 from pushd.cluster.edge.passing import dial
 from pushd.settings import Address
 from tests.support.app import KEY, Server

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from pushd.cluster import peer as peers
+from pushd.cluster.edge import peer as peers
 from pushd.cluster.edge.peer import Peer
 from pushd.errors import Expired, Overloaded, OwnerAway
 from tests.support.app import until

@@ -22,10 +22,12 @@ READ: Final = 256 * 1024
 
 
 class Answer(NamedTuple):
-    """Whole, whatever its status."""
+    """Whole, whatever its status. ``doubled``: the request may have arrived twice, and this is the
+    answer to the second."""
 
     status: int
     body: bytes
+    doubled: bool = False
 
 
 class Peer:
@@ -91,10 +93,11 @@ class Peer:
                             if kept.heard:
                                 raise _away(str(lost), sent=True) from None
                             sent = lost.maybe
-                    fresh = await self._open()
+                    fresh, doubled = await self._open(), sent
                     sent = True
                     try:
-                        return await self._on(fresh, request)
+                        answer = await self._on(fresh, request)
+                        return answer._replace(doubled=doubled)
                     except _Lost as lost:
                         raise _away(str(lost), sent=True) from None
         finally:

@@ -10,9 +10,10 @@ from typing import Final, Protocol
 
 import trio
 
-from pushd.cluster.edge.peer import CONNECTIONS, Peer
+from pushd.cluster.edge.peer import CONNECTIONS, Answer, Peer
+from pushd.cluster.edge.refusals import refusal
 from pushd.cluster.wire import OwnerRecord
-from pushd.errors import OwnerAway, PushdError, Unauthorized
+from pushd.errors import NotReady, OwnerAway, PushdError, Unauthorized
 
 WAITS: Final = 64  # connections of questions that the owner may take its time for
 ASK_S: Final = 5.0  # how long a question may take unless it is said
@@ -91,25 +92,33 @@ class Upstream:
         generation = self.generation
         if peer is None:
             raise OwnerAway("No node is known that owns the log.", retry_after=1)
-        try:
-            answer = await peer.ask(method, path, body, deadline=deadline)
-        except PushdError as error:
-            other = error.extra.get("generation")
-            named = error.status == 409 and "generation" in error.extra
-            if named or isinstance(error, Unauthorized):
-                if generation == self.generation:
-                    self.on_lost(other if isinstance(other, str) else None)
-                # It refused: nothing of it was done.
-                raise OwnerAway(_why(error), retry_after=1) from None
-            raise
-        self.reached = trio.current_time()
-        return answer
+        answer = await peer.exchange(method, path, body, deadline=deadline)
+        if 200 <= answer.status < 300:
+            self.reached = trio.current_time()
+            return answer.body
+        error = refusal(answer.status, answer.body)
+        other = error.extra.get("generation")
+        named = error.status == 409 and "generation" in error.extra
+        if named or isinstance(error, Unauthorized):
+            if generation == self.generation:
+                self.on_lost(other if isinstance(other, str) else None)
+            raise _refused(_why(error), answer)
+        if isinstance(error, NotReady) and answer.doubled:
+            raise _refused(error.detail, answer)
+        raise error
 
     def close(self) -> None:
         """Nothing is asked any more."""
         for peer in (self._peer, self._waits):
             if peer is not None:
                 peer.close()
+
+
+def _refused(why: str, answer: Answer) -> OwnerAway:
+    """Nothing of it was done, unless it had arrived before."""
+    error = OwnerAway(why, retry_after=1)
+    error.sent = answer.doubled
+    return error
 
 
 def _why(error: PushdError) -> str:
