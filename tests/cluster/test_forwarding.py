@@ -179,6 +179,34 @@ async def test_an_owner_that_has_begun_anew_may_have_stored_it_before() -> None:
         assert storing.stored == ["first", "second"]
 
 
+async def test_an_owner_that_is_gone_may_have_stored_it_before() -> None:
+    """It stores, dies before its answer is out, and nobody listens there any more."""
+    storing, following = Storing(), Storing()
+    following.generation = "g2"
+    asked = 0
+
+    async def answer(path: str, body: Any) -> tuple[int, object]:
+        nonlocal asked
+        asked += 1
+        found = await storing(path, body)
+        if asked == 2:
+            there.owner.listening.cancel()
+            raise Lost
+        return found
+
+    async with fake_owner(following) as successor, world(answer) as there:
+        there.publish("first")  # from now on there is a kept connection
+        await until(lambda: there.done)
+        there.publish("second")
+        await until(lambda: there.owner.listening.cancelled_caught)
+        there.log.upstream.turn_to(successor.record("g2"))
+        await until(lambda: len(there.done) == 2)
+        result = dict(there.done)["second"]
+        assert isinstance(result, OwnerAway)
+        assert "may have been stored" in result.detail
+        assert (storing.stored, following.stored) == (["first", "second"], [])
+
+
 async def test_nothing_is_said_to_be_unknown_that_was_never_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

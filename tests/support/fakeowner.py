@@ -28,6 +28,7 @@ class FakeOwner:
     answer: Callable[[str, Any], Awaitable[tuple[int, object]]]
     requests: list[tuple[str, Any]] = field(default_factory=list)
     connections: int = 0
+    listening: trio.CancelScope = field(default_factory=trio.CancelScope)  # to be cancelled
 
     def record(self, generation: str = GENERATION) -> OwnerRecord:
         return OwnerRecord("owner", f"http://127.0.0.1:{self.port}", generation, 0.0)
@@ -75,6 +76,13 @@ async def fake_owner(
         [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
         owner = FakeOwner(listener.socket.getsockname()[1], answer)
         secured = None if context is None else trio.SSLListener(listener, context)
-        nursery.start_soon(trio.serve_listeners, owner.serve, [secured or listener])
+
+        async def listen() -> None:
+            with owner.listening:
+                await trio.serve_listeners(
+                    owner.serve, [secured or listener], handler_nursery=nursery
+                )
+
+        nursery.start_soon(listen)
         yield owner
         nursery.cancel_scope.cancel()

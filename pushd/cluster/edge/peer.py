@@ -93,7 +93,11 @@ class Peer:
                             if kept.heard:
                                 raise _away(str(lost), sent=True) from None
                             sent = lost.maybe
-                    fresh, doubled = await self._open(), sent
+                    try:
+                        fresh, doubled = await self._open(), sent
+                    except OwnerAway as away:
+                        away.sent = sent  # what was lost before may have arrived
+                        raise
                     sent = True
                     try:
                         answer = await self._on(fresh, request)
