@@ -139,6 +139,10 @@ async def test_one_that_cannot_be_taken_harms_no_other(tmp_path: Path) -> None:
         answer = await edge.ask("append", AppendBatch(edge.generation, "n", "b2", [empty]))
         assert answer.status == 400
         assert (await edge.append("b3")).results == []
+        bad, good = (await edge.append("b4", body("bad name\n"), body("news"))).results
+        assert bad.error is not None
+        assert bad.error.code == "bad_request"
+        assert good.stored
 
 
 async def test_a_log_that_stops_refuses_each(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pushd.cluster.wire import (
     StoredBody,
 )
 from pushd.core.messages import Draft
-from pushd.core.names import SESSION_PREFIX
+from pushd.core.names import SESSION_PREFIX, check_channel
 from pushd.errors import BadRequest, PushdError
 from pushd.hub import Hub
 from pushd.log import Append, Entry, Own, Stored
@@ -118,7 +118,7 @@ def _entries(append: AppendBody) -> Iterator[Entry]:
             draft = Draft(data, each.type, each.id, each.sender)
         if draft is None:
             raise BadRequest("The first entry of an append must have data.")
-        yield Entry(each.channel, draft)
+        yield Entry(check_channel(each.channel), draft)
 
 
 def _stored(hub: Hub, stored: list[Stored]) -> list[StoredBody]:
