@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 REQUIREMENTS := pyproject.toml constraints.txt client-js/package.json
 ARGS :=
 # Many tests wait for clocks and disks, so a few at once; PARALLEL= runs one after the other.
-PARALLEL := --numprocesses 4 --dist worksteal
+PARALLEL := --numprocesses 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test checks types tests lint format docs bench clean system-packages
