@@ -152,7 +152,11 @@ async def dial(url: str) -> trio.abc.Stream:
         if not secure:
             return await trio.open_tcp_stream(host, port)
         stream = await trio.open_ssl_over_tcp_stream(host, port, https_compatible=True)
-        await stream.do_handshake()
+        try:
+            await stream.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
         return stream
     raise OSError(f"no connection within {CONNECT_S:.3g} s")
 
