@@ -16,7 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support, which i
 
 from pushd.handlers import registered
 from tests.support.app import Server, running_server
+from tests.support.jitter import jitter_everything
 from tests.support.quiet import HEAD_S
+
+if "PUSHD_JITTER" in os.environ:
+    jitter_everything(os.environ["PUSHD_JITTER"])
 
 # No timed assertion in a test: machines are shared, and nothing is too slow. The same examples each
 # time, so that what passes here passes elsewhere; HYPOTHESIS_PROFILE=explore looks for new ones.

@@ -240,12 +240,15 @@ async def test_after_a_gap_all_is_written_although_nothing_failed(tmp_path: Path
     async with cluster(tmp_path, renew_s=600.0) as all_:
         a = await all_.edge("a")
         a.live.open("ann")
-        await until(lambda: all_.lives(a) and a.bus.marker)
+        await until(lambda: all_.lives(a) and all_.told.known and a.bus.marker)
+        all_.call.roll.settle_s = 600.0  # else it may look before the edge has written
         await all_.redis.flush()
         with trio.fail_after(PATIENCE):
             while await all_.redis.run("HLEN", "t:sessions:a") != 2:
                 await trio.sleep(0.01)
+        await until(lambda: not all_.told.known)
         assert all_.lives(a)
+        assert all_.told.closed_as == []
 
 
 async def test_a_hash_that_lacks_sessions_is_not_taken_for_all(tmp_path: Path) -> None:
