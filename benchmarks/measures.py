@@ -34,7 +34,7 @@ class Sizes:
     people: int = 10_000
     hops: int = 500
     held_at_edge: int = 1000
-    increments: int = 20
+    increments: int = 60
 
 
 FULL = Sizes()
