@@ -11,7 +11,7 @@ import trio
 from structlog.testing import capture_logs
 
 from pushd.cluster.bus.bus import Bus
-from pushd.cluster.bus.outbox import RedisAway
+from pushd.cluster.bus.commands import RedisAway
 from pushd.cluster.wire import Hint, NodeRecord, OwnerRecord
 from pushd.nodetokens import NodeTokens
 from tests.support.buses import running, until

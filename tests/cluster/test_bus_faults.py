@@ -14,8 +14,8 @@ import trio
 from structlog.testing import capture_logs
 
 from pushd.cluster.bus.busstate import CALM_S, QUIET_S, BusState
+from pushd.cluster.bus.commands import RedisAway
 from pushd.cluster.bus.line import LONGEST_S, SHORTEST_S, pause_s
-from pushd.cluster.bus.outbox import RedisAway
 from pushd.cluster.bus.piles import HEADS_EACH, MAX_CHANNELS, MAX_GENERATIONS, HintPile
 from pushd.cluster.bus.replies import MOST
 from pushd.cluster.wire import Hint
@@ -194,7 +194,7 @@ async def test_a_million_hints_without_redis_take_no_memory(redis: RedisServer) 
         redis.pause()
         for each in hints:  # while nobody knows yet that it is away: into the bounded pile
             a.bus.publish_hints(each)
-        assert len(a.bus._outbox._pile) <= MAX_CHANNELS
+        assert len(a.bus._commands._pile) <= MAX_CHANNELS
         await until(lambda: a.losses)
         lost, publish = a.bus.state.lost, a.bus.publish_hints
         for each in hints[:1000]:
@@ -219,16 +219,16 @@ async def test_a_million_hints_without_redis_take_no_memory(redis: RedisServer) 
 async def test_hints_that_nobody_takes_in_stay_bounded(redis: RedisServer) -> None:
     """The loop of the hearer is busy; the thread goes on hearing."""
     async with running(redis.url, "a") as (a,):
-        inbox = a.bus._wires._inbox
+        arrivals = a.bus._wires._arrivals
         channel = a.bus.key("hints")
         texts = [
             b'{"generation":"g","version":%d,"heads":[["c%d","e",%d]]}' % (n, n, n)
             for n in range(3 * MAX_CHANNELS)
         ]
-        called = [inbox.put([(channel, text)]) for text in texts]
+        called = [arrivals.put([(channel, text)]) for text in texts]
         assert called.count(True) == 1
-        assert len(inbox._pile) <= MAX_CHANNELS
-        heard = inbox.take()
+        assert len(arrivals._pile) <= MAX_CHANNELS
+        heard = arrivals.take()
         assert heard.heads == len(texts)
         assert heard.lost == len(texts) - sum(len(hint.heads) for hint in heard.hints)
         assert heard.hints[0].control  # ask for all

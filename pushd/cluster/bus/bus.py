@@ -15,10 +15,10 @@ import structlog
 import trio
 
 from pushd.cluster.bus.address import RedisAddress
+from pushd.cluster.bus.arrivals import Heard
 from pushd.cluster.bus.busstate import BusState
-from pushd.cluster.bus.inbox import Heard
+from pushd.cluster.bus.commands import Command, CommandQueue, RedisAway, Work
 from pushd.cluster.bus.nodebook import NodeBook
-from pushd.cluster.bus.outbox import Command, Outbox, RedisAway, Work
 from pushd.cluster.bus.ownership import Ownership
 from pushd.cluster.bus.sealed import Sealed, Signer
 from pushd.cluster.bus.wires import Wires, call_all
@@ -66,11 +66,11 @@ class Bus:
         self.farewells: list[Callable[[], Sequence[Command]]] = []
         self._listeners: dict[str, Callable[[bytes], None]] = {}
         self._hints_channel = self.key("hints")
-        self._outbox = Outbox()
+        self._commands = CommandQueue()
         self._wires = Wires(
             self.address,
             self.state,
-            self._outbox,
+            self._commands,
             self._hints_channel,
             self._connected,
             lambda: call_all(self.on_lost),
@@ -93,7 +93,7 @@ class Bus:
 
     def publish_hints(self, hint: Hint) -> None:
         """To all nodes that listen; of what waits, only the newest of each channel is said."""
-        self.state.lost += self._outbox.put_hint(hint)
+        self.state.lost += self._commands.put_hint(hint)
 
     def announce(self, record: OwnerRecord) -> None:
         """This node owns the log, from now on until ``run`` ends."""
@@ -106,7 +106,7 @@ class Bus:
         done: Callable[[list[Any] | RedisAway], None] | None = None,
     ) -> bool:
         """Say them when possible, in one piece. False: not taken, Redis is away or too slow."""
-        return self._outbox.put(Work(commands, done))
+        return self._commands.put(Work(commands, done))
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Say them and wait for what Redis replies to each. Raises RedisAway."""

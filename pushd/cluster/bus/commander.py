@@ -11,8 +11,8 @@ from redis.connection import ConnectionInterface
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from pushd.cluster.bus.address import RedisAddress
+from pushd.cluster.bus.commands import Command, CommandQueue, RedisAway, Work
 from pushd.cluster.bus.line import Line
-from pushd.cluster.bus.outbox import Command, Outbox, RedisAway, Work
 from pushd.cluster.wire import Hint
 
 WAIT_S: Final = 0.5
@@ -40,12 +40,12 @@ class Commander(Line):
         self,
         address: RedisAddress,
         report: Callable[[Exception | None], None],
-        outbox: Outbox,
+        commands: CommandQueue,
         said: Callable[[Said], None],
         hints_channel: str,
     ) -> None:
         super().__init__("commands", address, report)
-        self._outbox = outbox
+        self._commands = commands
         self._said = said
         self._hints_channel = hints_channel
 
@@ -55,7 +55,7 @@ class Commander(Line):
 
     def serve(self, connection: ConnectionInterface) -> None:
         while not self.stopping.is_set():
-            taken = self._outbox.take(WAIT_S)
+            taken = self._commands.take(WAIT_S)
             if taken is None:
                 return
             works, hints = taken

@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from pushd.cluster.bus.busstate import BusState
-from pushd.cluster.bus.outbox import Command, RedisAway
+from pushd.cluster.bus.commands import Command, RedisAway
 from pushd.cluster.bus.sealed import Sealed
 from pushd.cluster.wire import NodeRecord
 

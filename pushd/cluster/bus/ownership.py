@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from pushd.cluster.bus.busstate import BusState
-from pushd.cluster.bus.outbox import Command
+from pushd.cluster.bus.commands import Command
 from pushd.cluster.bus.sealed import Sealed
 from pushd.cluster.bus.wires import call_all
 from pushd.cluster.wire import OwnerRecord

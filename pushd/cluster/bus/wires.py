@@ -10,12 +10,12 @@ import structlog
 import trio
 
 from pushd.cluster.bus.address import RedisAddress
+from pushd.cluster.bus.arrivals import ArrivalQueue, Heard
 from pushd.cluster.bus.busstate import BusState
 from pushd.cluster.bus.commander import Commander, Said
-from pushd.cluster.bus.inbox import Heard, Inbox
+from pushd.cluster.bus.commands import CommandQueue, RedisAway, Work
 from pushd.cluster.bus.line import Line
 from pushd.cluster.bus.listener import Listener
-from pushd.cluster.bus.outbox import Outbox, RedisAway, Work
 
 log = structlog.get_logger("pushd.cluster")
 
@@ -39,7 +39,7 @@ class Wires:
         self,
         address: RedisAddress,
         state: BusState,
-        outbox: Outbox,
+        commands: CommandQueue,
         hints_channel: str,
         found: Callable[[], None],
         lost: Callable[[], None],
@@ -47,8 +47,8 @@ class Wires:
     ) -> None:
         self._address = address
         self._state = state
-        self._outbox = outbox
-        self._inbox = Inbox(hints_channel)
+        self._commands = commands
+        self._arrivals = ArrivalQueue(hints_channel)
         self._hints_channel = hints_channel
         self._found, self._lost, self._heard = found, lost, heard
         self._lines: list[Line] = []
@@ -62,7 +62,7 @@ class Wires:
             Commander(
                 self._address,
                 lambda error: self._post(self._reported, ("commands", error)),
-                self._outbox,
+                self._commands,
                 lambda said: self._post(self._said, said),
                 self._hints_channel,
             )
@@ -82,7 +82,7 @@ class Wires:
     async def end(self) -> None:
         """The threads end, as far as there is time; they are daemons."""
         self._ended = True
-        self._outbox.end()
+        self._commands.end()
         for line in self._lines:
             line.stopping.set()
         await trio.to_thread.run_sync(self._join, abandon_on_cancel=True)
@@ -98,13 +98,13 @@ class Wires:
             self._loop.run_sync_soon(callback, value)
 
     def _take_in(self, said: list[tuple[str, bytes]]) -> None:
-        if self._inbox.put(said):
+        if self._arrivals.put(said):
             self._post(self._take_out, None)
 
     # -- on the loop -----------------------------------------------------------------------------
 
     def _take_out(self, _: None) -> None:
-        heard = self._inbox.take()
+        heard = self._arrivals.take()
         self._state.hints_in += heard.heads
         self._state.lost += heard.lost
         for _each in range(heard.unread):
@@ -120,12 +120,12 @@ class Wires:
             self._up.add(line)
             if len(self._up) == len(self._lines):
                 # The others' may have been lost as well, and nobody has used it since.
-                self._outbox.probe(Work([("PING",)], self._probed))
+                self._commands.probe(Work([("PING",)], self._probed))
             return
         self._up.discard(line)
         was = self._state.connected
         self._state.failed(error, trio.current_time())
-        works, forgotten = self._outbox.shut()
+        works, forgotten = self._commands.shut()
         self._state.lost += forgotten
         for work in works:
             _answer(work, RedisAway(f"Redis is away: {error}"))
@@ -137,7 +137,7 @@ class Wires:
             return
         if not isinstance(replies, RedisAway):
             self._state.found()
-            self._outbox.open()
+            self._commands.open()
             self._found()
 
     def _said(self, said: Said) -> None:

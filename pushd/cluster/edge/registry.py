@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from pushd.cluster.bus.bus import Bus
-from pushd.cluster.bus.outbox import Command, RedisAway
+from pushd.cluster.bus.commands import Command, RedisAway
 from pushd.cluster.wire import SessionEnd, SessionRecord, SessionsSaid, SessionsState
 from pushd.happenings import Happenings, SessionClosed, SessionOpened
 from pushd.session import Session

@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from pushd.cluster.bus.bus import Bus
-from pushd.cluster.bus.outbox import Command, RedisAway
+from pushd.cluster.bus.commands import Command, RedisAway
 from pushd.cluster.edge.registry import CHANNEL, STATE
 from pushd.cluster.owner.roll import Roll, Told
 from pushd.cluster.wire import SessionRecord, SessionsSaid, SessionsState

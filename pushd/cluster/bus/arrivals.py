@@ -26,7 +26,7 @@ class Heard(NamedTuple):
     unread: int
 
 
-class Inbox:
+class ArrivalQueue:
     """Hints are merged while the loop is busy, of each channel the newest stays."""
 
     def __init__(self, hints_channel: str) -> None:

@@ -34,7 +34,7 @@ class Work(NamedTuple):
     done: Callable[[list[Any] | RedisAway], None] | None = None
 
 
-class Outbox:
+class CommandQueue:
     """Open while Redis is there: what comes otherwise is refused at once, so nothing piles up."""
 
     def __init__(self) -> None:
