@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from pushd.cluster.edge import passing
-from pushd.cluster.edge.passing import dial
+from pushd.cluster.edge.dialing import Dialed, dial
 from pushd.settings import Address
 from tests.support.app import KEY, Server
 from tests.support.nodes import Nodes, running_nodes
@@ -128,7 +128,7 @@ async def test_an_owner_that_breaks_off_or_says_nothing_is_told_of_as_away(
     assert len([each for each in edge.log if "passed on" in each["event"]]) == 1
 
 
-async def _elsewhere(url: str, _: str) -> trio.abc.Stream:
+async def _elsewhere(url: str, _: str) -> Dialed:
     return await dial(url)
 
 

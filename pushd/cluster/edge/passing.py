@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
-from urllib.parse import urlsplit
 
 import structlog
 import trio
 
+from pushd.cluster.edge.dialing import dial
 from pushd.core.responses import CLOSE, head_of, splice
 from pushd.errors import OwnerAway
 from pushd.front.connection import Engine, HttpConnection
@@ -23,8 +23,8 @@ from pushd.front.origins import readable
 from pushd.handover import HandoverStream
 from pushd.hub import Hub
 
-CONNECT_S: Final = 5.0
 REQUEST_S: Final = 120.0  # as the web framework's own
+REFUSE_S: Final = 5.0
 CALM_S: Final = 10.0  # between two lines about an owner that is away
 READ_SIZE: Final = 65536
 # What every node answers by itself: health, what it is, what is the same everywhere.
@@ -69,7 +69,7 @@ class Passing:
             reason = await self._try(request, connection.address, answer)
         if reason and not answer.begun and not answer.unwanted:
             self._say(reason)
-            with trio.move_on_after(CONNECT_S):
+            with trio.move_on_after(REFUSE_S):
                 await self._refuse(stream, request)
         await stream.aclose()
 
@@ -99,7 +99,8 @@ class Passing:
         url = self._owner()
         if url is None:
             raise OSError("no owner is known")
-        async with await dial(url) as upstream, trio.open_nursery() as nursery:
+        upstream = (await dial(url)).stream
+        async with upstream, trio.open_nursery() as nursery:
             nursery.start_soon(answer.until_unwanted, nursery.cancel_scope)
             await upstream.send_all(_written(request, address))
             while data := await upstream.receive_some(READ_SIZE):
@@ -141,24 +142,6 @@ class _Answer:
             pass
         self.unwanted = True
         scope.cancel()
-
-
-async def dial(url: str) -> trio.abc.Stream:
-    """A connection to another node. Raises OSError, also when it takes too long."""
-    parts = urlsplit(url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
-    with trio.move_on_after(CONNECT_S):
-        if not secure:
-            return await trio.open_tcp_stream(host, port)
-        stream = await trio.open_ssl_over_tcp_stream(host, port, https_compatible=True)
-        try:
-            await stream.do_handshake()
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-        return stream
-    raise OSError(f"no connection within {CONNECT_S:.3g} s")
 
 
 def _written(request: Request, address: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ import httptools
 import trio
 
 from pushd import __version__
+from pushd.cluster.edge.dialing import Dialed, dial
 from pushd.cluster.edge.refusals import refusal
 from pushd.errors import Overloaded, OwnerAway
 
@@ -49,9 +49,6 @@ class Peer:
         """``url``: http or https. ``context``: whom to trust; None: as the system does."""
         parts = urlsplit(url)
         self.url = url
-        self._secure = parts.scheme == "https"
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if self._secure else 80)
         self._netloc = parts.netloc.rpartition("@")[2]
         self._base = parts.path.rstrip("/")
         self._credential = credential
@@ -132,26 +129,9 @@ class Peer:
     async def _open(self) -> _Connection:
         """Raises OwnerAway: nothing was sent."""
         try:
-            transport = await trio.open_tcp_stream(self._host, self._port)
-        except OSError as error:
-            raise _away(_words(error), sent=False) from None
-        if not self._secure:
-            return _Connection(transport, transport)
-        try:
-            context = self._context
-            if context is None:
-                context = await trio.to_thread.run_sync(_context)
-            secured = trio.SSLStream(
-                transport, context, server_hostname=self._host, https_compatible=True
-            )
-            await secured.do_handshake()
+            return _Connection(await dial(self.url, self._context))
         except (trio.BrokenResourceError, OSError) as error:
-            transport.socket.close()
             raise _away(_words(error.__cause__ or error), sent=False) from None
-        except BaseException:
-            transport.socket.close()
-            raise
-        return _Connection(transport, secured)
 
     async def _on(self, connection: _Connection, request: bytes) -> Answer:
         whole = False
@@ -166,12 +146,6 @@ class Peer:
         return answer
 
 
-@cache
-def _context() -> ssl.SSLContext:
-    """The certificates of the system. Made in a thread: it reads all of them."""
-    return ssl.create_default_context()
-
-
 class _Lost(Exception):
     """``maybe``: the other side may have got the request."""
 
@@ -183,11 +157,10 @@ class _Lost(Exception):
 class _Connection:
     """One request after the other. ``heard``: something of an answer to the last one has come."""
 
-    def __init__(self, transport: trio.SocketStream, stream: trio.abc.Stream) -> None:
+    def __init__(self, dialed: Dialed) -> None:
         self.heard = False
         self.reusable = False
-        self._transport = transport
-        self._stream = stream
+        self._transport, self._stream = dialed
         self._body = bytearray()
         self._complete = False
         self._parser: Any = None
