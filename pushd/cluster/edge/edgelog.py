@@ -12,6 +12,7 @@ import trio
 
 from pushd.cluster.edge.applied import Applied
 from pushd.cluster.edge.census import Census
+from pushd.cluster.edge.elsewhere import Elsewhere, later
 from pushd.cluster.edge.forwarding import Forwarding
 from pushd.cluster.edge.lookups import Ask, Loads
 from pushd.cluster.edge.mirror import Mirror
@@ -19,7 +20,6 @@ from pushd.cluster.edge.reads import Reads, guarded
 from pushd.cluster.edge.sentmarks import SentMarks
 from pushd.cluster.edge.there import Results
 from pushd.cluster.edge.upstream import Upstream
-from pushd.cluster.owner.elsewhere import Elsewhere, later
 from pushd.core.names import SESSION_PREFIX
 from pushd.core.positions import EPOCH_WIDTH, Cursor
 from pushd.errors import NotReady, Overloaded, OwnerAway, PushdError
