@@ -15,6 +15,7 @@ import trio
 from pushd.build import Role
 from pushd.cluster.bus.bus import Bus
 from pushd.cluster.bus.busstate import gauges, totals
+from pushd.cluster.bus.texts import OwnerRecord
 from pushd.cluster.edge.audience import EdgeAudience
 from pushd.cluster.edge.edge import Edge
 from pushd.cluster.edge.edgelog import EdgeLog
@@ -28,7 +29,6 @@ from pushd.cluster.owner.owner import Owner, attach
 from pushd.cluster.owner.remote import RemoteSessions
 from pushd.cluster.owner.rivals import refuse_rival
 from pushd.cluster.owner.rollcall import RollCall
-from pushd.cluster.wire import OwnerRecord
 from pushd.front.connection import Engine
 from pushd.front.routes import Routes
 from pushd.hub import Hub

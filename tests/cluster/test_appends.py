@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from pushd.answers import answer_of
+from pushd.cluster.bus.texts import SessionRecord
 from pushd.cluster.owner.remote import RemoteSessions
 from pushd.cluster.wire import (
     PATH,
@@ -23,7 +24,6 @@ from pushd.cluster.wire import (
     MarksBody,
     MarksFound,
     ReadMark,
-    SessionRecord,
 )
 from pushd.core.positions import parse_cursor
 from pushd.log import Own

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from pushd.cluster.bus.bus import Bus
 from pushd.cluster.bus.commands import RedisAway
-from pushd.cluster.wire import Hint, NodeRecord, OwnerRecord
+from pushd.cluster.bus.texts import Hint, OwnerRecord
+from pushd.core.nodes import NodeRecord
 from pushd.nodetokens import NodeTokens
 from tests.support.buses import running, until
 from tests.support.redis import PATIENCE, RedisServer

@@ -18,7 +18,7 @@ from pushd.cluster.bus.commands import RedisAway
 from pushd.cluster.bus.line import LONGEST_S, SHORTEST_S, pause_s
 from pushd.cluster.bus.piles import HEADS_EACH, MAX_CHANNELS, MAX_GENERATIONS, HintPile
 from pushd.cluster.bus.replies import MOST
-from pushd.cluster.wire import Hint
+from pushd.cluster.bus.texts import Hint
 from tests.support.buses import Member, make, running, until
 from tests.support.links import Line
 from tests.support.redis import PATIENCE, RedisServer

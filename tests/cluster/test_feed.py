@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from pushd.answers import answer_of
+from pushd.cluster.bus.texts import SessionRecord
 from pushd.cluster.owner import feeding, snapshot
 from pushd.cluster.owner import owner as owners
 from pushd.cluster.owner.remote import RemoteSessions
-from pushd.cluster.wire import PATH, Bye, FeedAsk, ReadMark, SessionRecord
+from pushd.cluster.wire import PATH, Bye, FeedAsk, ReadMark
 from pushd.core.journal import Journal
 from pushd.errors import NotFound
 from pushd.log import Log

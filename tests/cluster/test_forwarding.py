@@ -11,10 +11,10 @@ import pytest
 import trio
 
 from pushd.answers import answer_of
+from pushd.cluster.bus.texts import OwnerRecord
 from pushd.cluster.edge import forwarding
 from pushd.cluster.edge.edgelog import EdgeLog
 from pushd.cluster.edge.upstream import Upstream
-from pushd.cluster.wire import OwnerRecord
 from pushd.core.messages import Draft
 from pushd.core.positions import Cursor
 from pushd.errors import Conflict, NotReady, Overloaded, OwnerAway, PushdError

@@ -11,7 +11,7 @@ import trio
 from pushd.cluster.bus.address import RedisAddress
 from pushd.cluster.bus.bus import Bus
 from pushd.cluster.bus.commands import RedisAway
-from pushd.cluster.wire import Hint, OwnerRecord
+from pushd.cluster.bus.texts import Hint, OwnerRecord
 from pushd.core.nodes import NodeRecord
 from pushd.errors import BadSetting
 from pushd.settings.cluster import OptionalRedis

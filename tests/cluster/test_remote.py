@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from pushd.cluster.bus.texts import SessionRecord
 from pushd.cluster.owner.remote import RemoteSessions
-from pushd.cluster.wire import Bye, SessionRecord
+from pushd.cluster.wire import Bye
 from pushd.core.room import Room
 from pushd.happenings import SessionClosed, SessionOpened, UserOffline, UserOnline
 from pushd.settings.namespaces import Namespace

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from pushd.cluster.bus.sealed import Sealed
-from pushd.cluster.wire import OwnerRecord
+from pushd.cluster.bus.texts import OwnerRecord
 from pushd.errors import CannotStart
 from pushd.nodetokens import NodeTokens
 from tests.support.app import running_server

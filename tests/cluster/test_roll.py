@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushd.cluster.bus.texts import SessionEnd, SessionRecord, SessionsSaid, SessionsState
 from pushd.cluster.owner.roll import KEPT, TURN, Roll
-from pushd.cluster.wire import SessionEnd, SessionRecord, SessionsSaid, SessionsState
 
 LEASE = 15.0
 

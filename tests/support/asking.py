@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pushd.cluster.bus.texts import Hint
 from pushd.cluster.owner.owner import Owner, attach
 from pushd.cluster.wire import (
     PATH,
@@ -19,7 +20,6 @@ from pushd.cluster.wire import (
     EntryBody,
     Feed,
     FeedAsk,
-    Hint,
 )
 from pushd.groups import Groups
 from pushd.log import Own

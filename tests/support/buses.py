@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from pushd.cluster.bus.bus import Bus
-from pushd.cluster.wire import Hint, OwnerRecord
+from pushd.cluster.bus.texts import Hint, OwnerRecord
 from pushd.nodetokens import NodeTokens
 from tests.support.redis import PATIENCE
 

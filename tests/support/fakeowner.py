@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import trio
 
-from pushd.cluster.wire import OwnerRecord
+from pushd.cluster.bus.texts import OwnerRecord
 
 GENERATION = "g1"
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from pushd.cluster.bus.piles import HintPile
-from pushd.cluster.wire import Hint
+from pushd.cluster.bus.texts import Hint
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 

@@ -21,8 +21,9 @@ from pushd.cluster.bus.commands import Command, CommandQueue, RedisAway, Work
 from pushd.cluster.bus.nodebook import NodeBook
 from pushd.cluster.bus.ownership import Ownership
 from pushd.cluster.bus.sealed import Sealed, Signer
+from pushd.cluster.bus.texts import Hint, OwnerRecord
 from pushd.cluster.bus.wires import Wires, call_all
-from pushd.cluster.wire import Hint, NodeRecord, OwnerRecord
+from pushd.core.nodes import NodeRecord
 
 log = structlog.get_logger("pushd.cluster")
 

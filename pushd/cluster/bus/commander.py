@@ -13,7 +13,7 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from pushd.cluster.bus.address import RedisAddress
 from pushd.cluster.bus.commands import Command, CommandQueue, RedisAway, Work
 from pushd.cluster.bus.line import Line
-from pushd.cluster.wire import Hint
+from pushd.cluster.bus.texts import Hint
 
 WAIT_S: Final = 0.5
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from pushd.cluster.bus.piles import HintPile
-from pushd.cluster.wire import Hint
+from pushd.cluster.bus.texts import Hint
 from pushd.errors import NotReady
 
 Command = tuple[str | bytes | int, ...]

@@ -13,7 +13,7 @@ import trio
 from pushd.cluster.bus.busstate import BusState
 from pushd.cluster.bus.commands import Command, RedisAway
 from pushd.cluster.bus.sealed import Sealed
-from pushd.cluster.wire import NodeRecord
+from pushd.core.nodes import NodeRecord
 
 log = structlog.get_logger("pushd.cluster")
 

@@ -11,8 +11,8 @@ import structlog
 from pushd.cluster.bus.busstate import BusState
 from pushd.cluster.bus.commands import Command
 from pushd.cluster.bus.sealed import Sealed
+from pushd.cluster.bus.texts import OwnerRecord
 from pushd.cluster.bus.wires import call_all
-from pushd.cluster.wire import OwnerRecord
 
 log = structlog.get_logger("pushd.cluster")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pushd.cluster.wire import Hint
+from pushd.cluster.bus.texts import Hint
 
 MAX_CHANNELS: Final = 20_000
 MAX_GENERATIONS: Final = 4  # of owners; more than two at once are somebody's fault or attempt

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 import trio
 
+from pushd.cluster.bus.texts import Hint, OwnerRecord
 from pushd.cluster.edge.applied import Applied
 from pushd.cluster.edge.claims import Claims
 from pushd.cluster.edge.edgelog import EdgeLog
@@ -16,7 +17,6 @@ from pushd.cluster.edge.following import Following
 from pushd.cluster.edge.marking import EdgeMarking
 from pushd.cluster.edge.pulled import LIMIT, MOST
 from pushd.cluster.edge.puller import Puller
-from pushd.cluster.wire import Hint, OwnerRecord
 from pushd.errors import PushdError
 from pushd.hub import Hub
 from pushd.metrics import Gauge, Total

@@ -19,7 +19,7 @@ import trio
 
 from pushd.cluster.bus.bus import Bus
 from pushd.cluster.bus.commands import Command, RedisAway
-from pushd.cluster.wire import SessionEnd, SessionRecord, SessionsSaid, SessionsState
+from pushd.cluster.bus.texts import SessionEnd, SessionRecord, SessionsSaid, SessionsState
 from pushd.happenings import Happenings, SessionClosed, SessionOpened
 from pushd.session import Session
 from pushd.sessions import Sessions

@@ -9,10 +9,11 @@ from typing import Final, TypeVar
 import structlog
 import trio
 
+from pushd.cluster.bus.texts import Hint
 from pushd.cluster.owner.changes import Item, Moved, Standing, Touched
 from pushd.cluster.owner.generation import next_generation
 from pushd.cluster.owner.served import Served
-from pushd.cluster.wire import PATH, Bye, Hint, ReadMark
+from pushd.cluster.wire import PATH, Bye, ReadMark
 from pushd.core.journal import Journal
 from pushd.errors import BadSetting
 from pushd.hub import Hub

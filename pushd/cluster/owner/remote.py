@@ -15,7 +15,8 @@ import msgspec
 import structlog
 import trio
 
-from pushd.cluster.wire import Bye, SessionRecord
+from pushd.cluster.bus.texts import SessionRecord
+from pushd.cluster.wire import Bye
 from pushd.core.permissions import NO_ATTRIBUTES, Identity
 from pushd.hub import Hub
 from pushd.session import Session

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final, Protocol
 
-from pushd.cluster.wire import SessionEnd, SessionRecord, SessionsSaid, SessionsState
+from pushd.cluster.bus.texts import SessionEnd, SessionRecord, SessionsSaid, SessionsState
 
 KEPT: Final = 1000  # changes of a node that wait for what they build upon
 TURN: Final = 100  # sessions told of in one turn of the loop

@@ -11,9 +11,9 @@ import trio
 
 from pushd.cluster.bus.bus import Bus
 from pushd.cluster.bus.commands import Command, RedisAway
+from pushd.cluster.bus.texts import SessionRecord, SessionsSaid, SessionsState
 from pushd.cluster.edge.registry import CHANNEL, STATE
 from pushd.cluster.owner.roll import Roll, Told
-from pushd.cluster.wire import SessionRecord, SessionsSaid, SessionsState
 
 log = structlog.get_logger("pushd.cluster")
 
