@@ -56,7 +56,10 @@ class FakeOwner:
                     return
                 text = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
                 first = f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\n\r\n"
-                await stream.send_all(first.encode() + text)
+                try:
+                    await stream.send_all(first.encode() + text)
+                except trio.BrokenResourceError:
+                    return  # who asked has left
 
 
 async def _receive(stream: trio.abc.Stream) -> bytes:
