@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -34,16 +34,24 @@ def processes(server: ServerProcess) -> dict[str, int]:
     """The nodes that run: their process ids by their names."""
     assert server.process is not None
     found = {}
-    tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")  # threads start processes
-    for pid in {int(pid) for children in tasks for pid in children.read_text().split()}:
+    for pid in _children(server.process.pid):
         try:
             variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
+        except OSError:  # it has ended
             continue
         for variable in variables:
             name, _, value = variable.partition(b"=")
             if name == b"PUSHD_NODE_ID":
                 found[value.decode()] = pid
+    return found
+
+
+def _children(of: int) -> set[int]:
+    """Of all its threads: any of them starts processes, and may end while it is looked."""
+    found: set[int] = set()
+    for thread in Path(f"/proc/{of}/task").iterdir():
+        with suppress(OSError):
+            found.update(map(int, (thread / "children").read_text().split()))
     return found
 
 
