@@ -140,5 +140,6 @@ async def under_load(cluster: Cluster) -> AsyncIterator[Load]:
         for publisher in load.publishers:
             nursery.start_soon(publisher.run, load.gate)
         await load.more(len(NAMES) * 10)
+        await until(lambda: all(each.sessions for each in load.listeners), "all who listen")
         yield load
         nursery.cancel_scope.cancel()
