@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.support, which i
 from pushd.handlers import registered
 from tests.support.app import Server, running_server
 from tests.support.jitter import jitter_everything
+from tests.support.nodes import LONGER, PATIENCE_OF_NODES
 from tests.support.quiet import HEAD_S
 
 if "PUSHD_JITTER" in os.environ:
@@ -55,6 +57,15 @@ def own_handlers() -> Iterator[None]:
 def looks_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for the slowest device is told of now, also on a machine that is busy."""
     monkeypatch.setattr("pushd.log.scans._LONG_S", 3600.0)
+
+
+@pytest.fixture
+def patient_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Edges and owners of this process wait for each other, however busy the machine is: all times
+    after which one gives the other up, or says that it may be behind, are ``LONGER``."""
+    for name in PATIENCE_OF_NODES:
+        module, _, constant = name.rpartition(".")
+        monkeypatch.setattr(name, getattr(import_module(module), constant) * LONGER)
 
 
 @pytest.fixture

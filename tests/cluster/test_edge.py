@@ -19,6 +19,8 @@ from tests.support.redis import RedisServer
 
 CLUSTER_KEY = "the key of this test's cluster"
 
+pytestmark = pytest.mark.usefixtures("patient_nodes")
+
 
 class Pair(NamedTuple):
     """``owner`` has the log, ``edge`` follows it."""
@@ -90,7 +92,7 @@ async def test_marks_of_an_edge_are_at_the_owner(tmp_path: Path) -> None:
         for server in (nodes.edge, nodes.owner):  # known here at once, there a little later
 
             async def is_there(server: Server = server) -> bool:
-                answer = await server.pull("user:alice", token, device="phone")
+                answer = await server.pull("user:alice", token, device="phone", atleast=3)
                 return [each["data"] for each in answer.json["messages"]] == [2]
 
             assert server is nodes.owner or await is_there()

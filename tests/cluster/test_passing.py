@@ -18,6 +18,8 @@ from tests.support.app import KEY, Server
 from tests.support.nodes import Nodes, running_nodes
 
 PATIENCE_S = 60.0
+
+pytestmark = pytest.mark.usefixtures("patient_nodes")
 PAGE = "https://app.example.com"
 
 
@@ -115,6 +117,7 @@ async def test_an_owner_that_breaks_off_or_says_nothing_is_told_of_as_away(
 ) -> None:
     """One line for many requests: the log tells of it, and is not flooded."""
     monkeypatch.setattr(passing, "REQUEST_S", 0.2)
+    monkeypatch.setattr(passing, "CALM_S", 3600.0)
     edge = nodes.edge
     for reset in (True, False):
         async with trio.open_nursery() as nursery:

@@ -19,6 +19,8 @@ from tests.support.server import free_port
 PATIENCE_S = 60.0
 NAME = "pushd:owner"
 
+pytestmark = pytest.mark.usefixtures("patient_nodes")
+
 
 async def test_an_owner_is_refused_while_another_one_serves(tmp_path: Path) -> None:
     async with running_nodes(tmp_path) as nodes:

@@ -13,6 +13,20 @@ from tests.support.redis import RedisServer
 
 CLUSTER_KEY = "the-key-that-all-nodes-share"
 
+LONGER = 1000.0  # times as long: see the fixture ``patient_nodes``
+PATIENCE_OF_NODES = (
+    "pushd.pull.STALE_TOLD_S",
+    "pushd.pull.STALE_REFUSED_S",
+    "pushd.cluster.edge.edgelog.REFUSED_S",
+    "pushd.cluster.edge.following.FEED_S",
+    "pushd.cluster.edge.forwarding.PATIENCE_S",
+    "pushd.cluster.edge.lookups.ATTEMPTS_S",
+    "pushd.cluster.edge.puller.PULL_S",
+    "pushd.cluster.edge.reads.ATTEMPTS_S",
+    "pushd.cluster.edge.upstream.ASK_S",
+    "pushd.cluster.owner.rivals.LOOK_S",
+)
+
 
 @dataclass
 class Nodes:
