@@ -79,6 +79,7 @@ async def test_a_token_in_a_log(tmp_path: Path) -> None:
             auth_url=known.url,
             auth_headers="cookie",
             auth_refusals_per_address="1000",
+            auth_request_timeout="1m",
             webhook_url=known.url + "/events",
             webhook_secret=WEBHOOK_SECRET,
             webhook_events="all",

@@ -28,7 +28,11 @@ async def test_the_application_of_the_guide(tmp_path: Path) -> None:
     port = free_port()
     program = tmp_path / "login.py"
     program.write_text(example(port), "utf-8")
-    hook = {"auth_url": f"http://127.0.0.1:{port}/push-login", "auth_headers": ("cookie",)}
+    hook = {
+        "auth_url": f"http://127.0.0.1:{port}/push-login",
+        "auth_headers": ("cookie",),
+        "auth_request_timeout": 60.0,
+    }
     command = [sys.executable, str(program)]
     async with trio.open_nursery() as nursery:
         process = await nursery.start(

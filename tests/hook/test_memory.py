@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from pushd.hook.known import REFUSED_S
 from pushd.reload import Reloader
 from tests.support.app import KEY, Server, until
 from tests.support.application import WEBHOOK_SECRET, Reply
@@ -120,19 +121,19 @@ async def test_it_is_asked_again_when_its_answer_has_run_out(
         assert (await peer.ask("GET", PATH, token=TOKEN)).status == 401
 
 
-async def test_a_refusal_is_forgotten_after_a_while(
-    node: Server, known: Logins, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refusal_is_forgotten_after_a_while(node: Server, known: Logins) -> None:
     assert await status(node, "later") == 401
     known.people["later"] = person()
+    known.clock.now += REFUSED_S - 0.1
     assert await status(node, "later") == 401
-    monkeypatch.setattr("pushd.hook.hook.time.monotonic", lambda: time.perf_counter() + 1e6)
+    known.clock.now += 0.1
     assert await status(node, "later") == 200
 
 
 async def test_who_is_known_notices_nothing_while_the_application_is_down(
-    node: Server, known: Logins
+    node: Server, known: Logins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pushd.outbound.breaker.FIRST_PAUSE_S", 0.1)
     assert await status(node, TOKEN) == 200
     assert known.app is not None
     await known.app.stop()
@@ -151,8 +152,11 @@ async def test_who_is_known_notices_nothing_while_the_application_is_down(
 # -- the end of live things ------------------------------------------------------------------------
 
 
-async def test_sessions_and_held_polls_end_with_the_answer(node: Server, known: Logins) -> None:
-    known.people[TOKEN] = person() | {"expires": time.time() + 8}
+async def test_sessions_and_held_polls_end_with_the_answer(
+    node: Server, known: Logins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    known.people[TOKEN] = person(expires=now + 50)
     async with (
         node.socket(token=TOKEN) as socket,
         listening(node, token=TOKEN) as stream,
@@ -162,6 +166,11 @@ async def test_sessions_and_held_polls_end_with_the_answer(node: Server, known: 
         await stream.expect("hello")
         await peer.write(request("GET", f"{PATH}&wait=60", token=TOKEN))
         await until(lambda: node.hub.pulls.held)
+        sessions = list(node.hub.sessions.of_user("alice"))
+        assert all(each.deadline <= trio.current_time() + 50 for each in sessions)
+        monkeypatch.setattr("time.time", lambda: now + 60)
+        for session in sessions:
+            session.rearm()  # by the clock of now: nobody waits for that time to come
         bye = await socket.expect("bye")
         assert (bye["code"], bye["reason"]) == (4001, "token_expired")
         event = await stream.expect("bye")
@@ -187,7 +196,7 @@ async def test_a_refresh_brings_a_later_end(
         await socket.expect("hello")
         known.people[TOKEN] = person(expires=now + 4000)
         assert await refresh(490) == now + 1000
-        assert await refresh(510) == now + 4000
+        assert await refresh(600) == now + 4000  # it was asked some seconds after ``now``
         assert await refresh(2000) == now + 4000
         assert len(known.asked) == 2
 

@@ -83,7 +83,7 @@ async def test_answers_that_are_none(tmp_path: Path, known: Logins, status: int)
     known.reply = Reply(
         status, b"" if status == 204 else b"<html>", headers=[("Location", "http://127.0.0.1:1/")]
     )
-    async with serving(tmp_path, known, auth_request_timeout=30.0) as server:
+    async with serving(tmp_path, known) as server:
         answer = await server.pull("news", TOKEN, after=0)
         assert (answer.status, answer.code) == (503, "not_ready")
         assert int(answer.headers["retry-after"]) >= 1
@@ -207,7 +207,7 @@ async def test_what_is_known_may_end_while_a_body_waits_its_turn(
     node: Server, known: Logins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
-    known.people[TOKEN] = person(expires=now + 60)
+    known.people[TOKEN] = person(expires=now + 600)
     path = "/v1/channels/news/messages"
     async with node.peer() as peer:
         assert (await peer.ask("POST", path, token=TOKEN, body={"data": 1})).status == 201
@@ -216,7 +216,7 @@ async def test_what_is_known_may_end_while_a_body_waits_its_turn(
             await peer.write(request("POST", path, token=TOKEN, body=body))
             await until(lambda: node.hub.bodies.used)
             known.people[TOKEN] = person(expires=now + 4000)
-            monkeypatch.setattr("time.time", lambda: now + 100)
+            monkeypatch.setattr("time.time", lambda: now + 1000)
         assert (await peer.answer()).status == 201
     assert len(known.asked) == 2
     await until(lambda: not node.hub.bodies.used)

@@ -13,7 +13,6 @@ from typing import Any
 
 import h11
 import trio
-import trio.testing
 
 from tests.support.http import patience
 from tests.support.server import free_port
@@ -85,6 +84,7 @@ class Application:
         self.most_at_once = 0
         self._nursery = nursery
         self._scope = trio.CancelScope()
+        self._ended = trio.Event()
         self._news = trio.Event()
 
     @property
@@ -94,19 +94,20 @@ class Application:
     async def start(self) -> None:
         """Listen; after ``stop``, on the same port again."""
         listeners = await trio.open_tcp_listeners(self.port, host="127.0.0.1")
-        self._scope = trio.CancelScope()
+        self._scope, self._ended = trio.CancelScope(), trio.Event()
         await self._nursery.start(self._run, listeners)
 
     async def stop(self) -> None:
         """As a crash: whatever is open is cut off, and nobody listens."""
         self._scope.cancel()
-        await trio.testing.wait_all_tasks_blocked()
+        await self._ended.wait()
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Until this is true; looked at whenever a request came."""
         with patience():
             while not condition():
-                self._news = trio.Event()
+                if self._news.is_set():
+                    self._news = trio.Event()
                 await self._news.wait()
 
     async def _run(
@@ -114,9 +115,12 @@ class Application:
         listeners: list[trio.SocketListener],
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        with self._scope:
-            task_status.started()
-            await trio.serve_listeners(self._serve, listeners)
+        try:
+            with self._scope:
+                task_status.started()
+                await trio.serve_listeners(self._serve, listeners)
+        finally:
+            self._ended.set()
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         self.connections += 1

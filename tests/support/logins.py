@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.support.app import Server, running_server
+from tests.support.app import Server, running_server, until
 from tests.support.application import WEBHOOK_SECRET, Application, Received, Reply, application
 from tests.support.events import EventStream
 from tests.support.http import Answer, request
@@ -21,10 +21,23 @@ TOKEN = "opaque-token-of-alice-0123456789"
 COOKIE = "session=secret-cookie-of-alice"
 
 
+class HookTime:
+    """Time for the hook's limits and what it remembers goes on when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return time.time()
+
+
 class Logins:
     """``people``: by token, or by cookie where there is no token. ``reply`` stands in for all.
 
-    ``go`` holds the answers back.
+    ``go`` holds the answers back. ``clock``: of the server's hook.
     """
 
     def __init__(self) -> None:
@@ -33,6 +46,7 @@ class Logins:
         self.go = trio.Event()
         self.go.set()
         self.app: Application | None = None
+        self.clock = HookTime()
 
     async def handle(self, received: Received) -> Reply:
         await self.go.wait()
@@ -78,10 +92,17 @@ async def logins() -> AsyncIterator[Logins]:
 
 @asynccontextmanager
 async def serving(data: Path, known: Logins, **given: Any) -> AsyncIterator[Server]:
-    """A node that asks this application, and shows it cookies."""
-    hook = {"auth_url": known.url, "webhook_secret": WEBHOOK_SECRET, "auth_headers": ("cookie",)}
-    async with running_server(data, **{**hook, **given}) as server:
-        yield server
+    """A node that asks this application, and shows it cookies. It has all the time there is."""
+    hook = {
+        "auth_url": known.url,
+        "webhook_secret": WEBHOOK_SECRET,
+        "auth_headers": ("cookie",),
+        "auth_request_timeout": 60.0,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pushd.hook.hook.time", known.clock)
+        async with running_server(data, **{**hook, **given}) as server:
+            yield server
 
 
 # -- every way in: "in", or the code of the refusal ------------------------------------------------
@@ -120,8 +141,7 @@ async def _held(server: Server, token: str | None, headers: Headers) -> str:
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(receive)
-            while not server.hub.pulls.held:
-                await trio.lowlevel.checkpoint()
+            await until(lambda: server.hub.pulls.held)
             await server.publish("held", 1)
         return _said(answers[0])
 
