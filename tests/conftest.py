@@ -19,7 +19,7 @@ from pushd.handlers import registered
 from tests.support.app import Server, running_server
 from tests.support.jitter import jitter_everything
 from tests.support.nodes import LONGER, PATIENCE_OF_NODES
-from tests.support.quiet import HEAD_S
+from tests.support.quiet import SLOW_S
 
 if "PUSHD_JITTER" in os.environ:
     jitter_everything(os.environ["PUSHD_JITTER"])
@@ -71,7 +71,7 @@ def patient_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def never_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that keep quiet are slow when the test says so: see ``tests.support.quiet``."""
-    monkeypatch.setattr("pushd.front.patience.SLOW_S", HEAD_S - 1)
+    monkeypatch.setattr("pushd.front.patience.SLOW_S", SLOW_S)
 
 
 @pytest.fixture

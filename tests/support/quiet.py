@@ -5,7 +5,10 @@ from __future__ import annotations
 from pushd.front.patience import Patience
 from tests.support.app import Server
 
-HEAD_S = 300.0  # ``head_timeout`` of a server whose connections keep quiet: longer than a test
+# ``head_timeout`` of a server whose connections keep quiet: neither until they count as slow, nor
+# from then on until they are refused, does it end within a test.
+HEAD_S = 300.0
+SLOW_S = HEAD_S / 2
 
 
 def now_slow(server: Server) -> None:
