@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pushd.web.hot import Expiring, Result
+from pushd.web.shapes.hot import Expiring, Result
 
 
 class Head(msgspec.Struct):

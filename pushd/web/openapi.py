@@ -9,7 +9,7 @@ import msgspec
 
 from pushd import __version__
 from pushd.web.operation import JSON, Answer, Operation, Param, Schema
-from pushd.web.shapes import Problem
+from pushd.web.shapes.problem import Problem
 from pushd.web.table import OPERATIONS, TAGS, full_path
 from pushd.web.webhooks import types as webhook_types
 from pushd.web.webhooks import webhooks

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 
 from pushd.calls.webhook import Result
-from pushd.web.hot import Pulled
 from pushd.web.operation import Schema
+from pushd.web.shapes.hot import Pulled
 
 Moment = Annotated[str, msgspec.Meta(description="RFC 3339, in UTC.")]
 

@@ -19,9 +19,9 @@ from pushd.settings.webhooks import EVENTS
 from pushd.web.asyncapi import asyncapi
 from pushd.web.docs import docs_page
 from pushd.web.frames import ServerFrame
-from pushd.web.hot import CallResult, Followers, Inbox, MultiPull, Published, Pull, Stored
 from pushd.web.openapi import openapi
 from pushd.web.pages import ADDRESS
+from pushd.web.shapes.hot import CallResult, Followers, Inbox, MultiPull, Published, Pull, Stored
 from pushd.web.table import OPERATIONS, full_path
 from pushd.web.webhooks import (
     WEBHOOKS,

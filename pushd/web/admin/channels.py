@@ -16,7 +16,7 @@ from pushd.log import Head, Slowest
 from pushd.web.call import Call, page, searching
 from pushd.web.operation import Answer, Body, Operation
 from pushd.web.params import CHANNEL, LIMIT, NEXT, OF_SEQ, PREFIX, SEQ
-from pushd.web.shapes import (
+from pushd.web.shapes.channels import (
     Channel,
     ChannelItem,
     ChannelPage,

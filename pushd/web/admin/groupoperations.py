@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pushd.core.permissions import ADMIN, READ
 from pushd.web.admin import groups
-from pushd.web.groupshapes import (
+from pushd.web.operation import Answer, Body, Operation
+from pushd.web.params import GROUP, LIMIT, NEXT, PREFIX, REASON, RECONNECT, USER
+from pushd.web.shapes.groups import (
     Group,
     GroupOfUserPage,
     GroupPage,
@@ -13,9 +15,7 @@ from pushd.web.groupshapes import (
     MembersBody,
     MembersChanged,
 )
-from pushd.web.operation import Answer, Body, Operation
-from pushd.web.params import GROUP, LIMIT, NEXT, PREFIX, REASON, RECONNECT, USER
-from pushd.web.shapes import Kicked
+from pushd.web.shapes.people import Kicked
 
 TAG = "Groups"
 CHANGED = Answer(200, "It is on disk, and who is connected has been told.", MembersChanged)

@@ -17,7 +17,7 @@ from pushd.log import Membership
 from pushd.pace import Pace
 from pushd.web.admin.sessions import end_group_elsewhere, end_user
 from pushd.web.call import Call, page, searching
-from pushd.web.groupshapes import (
+from pushd.web.shapes.groups import (
     Group,
     GroupItem,
     GroupOfUser,
@@ -28,7 +28,7 @@ from pushd.web.groupshapes import (
     MembersBody,
     MembersChanged,
 )
-from pushd.web.shapes import Kicked
+from pushd.web.shapes.people import Kicked
 
 MOST: Final = 10_000  # users in one change
 CHUNK: Final = 500  # users looked at between two checkpoints

@@ -11,7 +11,7 @@ from pushd.core.nodes import NodeRecord
 from pushd.core.permissions import ADMIN, READ
 from pushd.web.call import Call
 from pushd.web.operation import Answer, Operation
-from pushd.web.shapes import Checked, Cluster, EndpointState, NodeItem, Nodes, Stats, Told
+from pushd.web.shapes.node import Checked, Cluster, EndpointState, NodeItem, Nodes, Stats, Told
 
 SLICE = 500  # sessions between two checkpoints
 

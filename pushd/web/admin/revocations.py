@@ -15,7 +15,7 @@ from pushd.revocations import JTI, USER
 from pushd.web.call import Call, page
 from pushd.web.operation import Answer, Body, Operation
 from pushd.web.params import LIMIT, NEXT, REVOKED_JTI, REVOKED_USER
-from pushd.web.shapes import RevocationBody, RevocationItem, RevocationPage
+from pushd.web.shapes.revocations import RevocationBody, RevocationItem, RevocationPage
 
 DAY_S: Final = 86_400
 DEFAULT_S: Final = 30 * DAY_S

@@ -15,7 +15,7 @@ from pushd.web.admin.lags import lags_of
 from pushd.web.call import Call, page, searching
 from pushd.web.operation import Answer, Operation
 from pushd.web.params import LIMIT, NEXT, OF_NODE, OF_USER, REASON, RECONNECT, SESSION, USER
-from pushd.web.shapes import Kicked, SessionItem, SessionPage
+from pushd.web.shapes.people import Kicked, SessionItem, SessionPage
 
 NAMED = 50  # channels that an item names: a thousand sessions may follow a thousand each
 KICKED = 4009

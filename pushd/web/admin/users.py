@@ -20,7 +20,7 @@ from pushd.web.admin.sessions import KICKED, session_items, wall_ms
 from pushd.web.call import Call, page, searching
 from pushd.web.operation import Answer, Operation
 from pushd.web.params import LIMIT, NEXT, ONLINE, USER
-from pushd.web.shapes import DeviceState, Erased, User, UserChannel, UserItem, UserPage
+from pushd.web.shapes.people import DeviceState, Erased, User, UserChannel, UserItem, UserPage
 
 
 class _Wanted(NamedTuple):

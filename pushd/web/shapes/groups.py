@@ -1,4 +1,4 @@
-"""Bodies and answers of the operations about groups. Times are ms since 1970."""
+"""About groups, and who is in them."""
 
 from __future__ import annotations
 
