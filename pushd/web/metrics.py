@@ -17,6 +17,7 @@ def make_collector(hub: Hub) -> PushdCollector:
             *_of_clients(hub),
             *_of_the_application(hub),
             *_of_the_log(hub),
+            *_of_the_disk(hub),
             *_of_keys(hub),
             *hub.nodes.gauges,
         ),
@@ -89,10 +90,6 @@ def _of_the_application(hub: Hub) -> tuple[Gauge, ...]:
 
 def _of_the_log(hub: Hub) -> tuple[Gauge, ...]:
     log = hub.log
-
-    def gauge(name: str, help_: str, member: str) -> Gauge:
-        return Gauge(name, help_, _statistic(hub, member))
-
     return (
         Gauge("pushd_channels", "Channels in the log.", lambda: len(log.heads)),
         Gauge("pushd_groups", "Groups in the log.", lambda: len(log.groups)),
@@ -110,6 +107,14 @@ def _of_the_log(hub: Hub) -> tuple[Gauge, ...]:
             lambda: _by_namespace(hub, log.held_channels()),
             "namespace",
         ),
+    )
+
+
+def _of_the_disk(hub: Hub) -> tuple[Gauge, ...]:
+    def gauge(name: str, help_: str, member: str) -> Gauge:
+        return Gauge(name, help_, _statistic(hub, member))
+
+    return (
         gauge("pushd_backlog_bytes", "Messages that wait for the disk.", "backlog_bytes"),
         gauge("pushd_waiting_reads", "Reads that wait for the disk.", "waiting_reads"),
         gauge("pushd_unwritten_marks", "Delivered and read marks not on disk yet.", "dirty_marks"),
