@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pushd.web.shapes.hot import Expiring, Result
+from pushd.web.shapes.hot import Expiring, PublishResult
 
 
 class Head(msgspec.Struct):
@@ -90,7 +90,7 @@ class Refreshed(msgspec.Struct, tag="refreshed"):
 class Published(msgspec.Struct, tag="published"):
     """Answers publish: it is on disk. ``delivered``: only of one that waited."""
 
-    results: list[Result]
+    results: list[PublishResult]
     id: str | None = None
     delivered: bool = False
 

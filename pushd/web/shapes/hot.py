@@ -20,7 +20,7 @@ class Stored(msgspec.Struct):
     duplicate: bool = False
 
 
-class Result(Stored, kw_only=True):
+class PublishResult(Stored, kw_only=True):
     """``online``: whether somebody is there for it now, such as a session of the user. ``state``
     unknown: sessions of other nodes are not known for a while."""
 
@@ -31,7 +31,7 @@ class Result(Stored, kw_only=True):
 class Published(msgspec.Struct):
     """``delivered``: only of one that waited: whether the user had it in time."""
 
-    results: list[Result]
+    results: list[PublishResult]
     delivered: bool = False
 
 
@@ -154,7 +154,7 @@ class Follower(msgspec.Struct):
 
 class Followers(msgspec.Struct):
     """``cursor``: follow ``presence`` from there, and no join or leave is missed. Of several pages
-    that of the first one. ``count``: of all. ``state``: as of a ``Result``."""
+    that of the first one. ``count``: of all. ``state``: as of a ``PublishResult``."""
 
     channel: str
     presence: str
