@@ -45,6 +45,18 @@ class Stopper(threading.Thread):
     def __init__(self, dice: random.Random) -> None:
         super().__init__(daemon=True, name="jitter")
         self._dice = dice
+        self._kill = os.kill
+        self._lock = threading.Lock()
+        self._held: set[int] = set()  # by the test
+
+    def kill(self, pid: int, number: int) -> None:
+        """As ``os.kill``, in whose place the test calls it."""
+        with self._lock:
+            if number == signal.SIGSTOP:
+                self._held.add(pid)
+            elif number:
+                self._held.discard(pid)
+            self._kill(pid, number)
 
     def run(self) -> None:
         while True:
@@ -54,9 +66,11 @@ class Stopper(threading.Thread):
                 continue
             pid = self._dice.choice(running)
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
+                self._kill(pid, signal.SIGSTOP)
                 time.sleep(self._dice.uniform(0.0, 0.2))
-                os.kill(pid, signal.SIGCONT)
+                with self._lock:
+                    if pid not in self._held:
+                        self._kill(pid, signal.SIGCONT)
 
 
 def descendants(of: int) -> list[int]:
@@ -102,4 +116,6 @@ def jitter_everything(seed: str) -> None:
 
     trio.run = jittery_run
     trio.to_thread.run_sync = jittery_run_sync
-    Stopper(dice).start()
+    stopper = Stopper(dice)
+    os.kill = stopper.kill
+    stopper.start()
