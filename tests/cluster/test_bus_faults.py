@@ -93,6 +93,8 @@ async def test_each_loss_is_seen_and_made_up_for(redis: RedisServer, name: str) 
     ):
         await told(a, b, 1)
         for round_ in (2, 3):
+            # Who has just lost its connection by itself would not see that the next one is lost.
+            await until(lambda: a.bus.state.connected and b.bus.state.connected)
             before = [(node.losses, node.gaps) for node in (a, b)]
             await fails(redis)
             if name == "cut":
@@ -137,8 +139,8 @@ async def test_connected_means_that_what_is_said_now_is_answered(redis: RedisSer
 async def test_a_redis_that_is_slow_is_no_loss(redis: RedisServer) -> None:
     async with line_to(redis) as (line, url), running(url, "a", "b") as (a, b):
         line.delay = 0.2
-        asked = a.bus.state.rtt_ms
-        await until(lambda: a.bus.state.rtt_ms > max(asked, 300))
+        asked = a.bus.state.rtt_ms  # may have been long as well, on a busy machine
+        await until(lambda: a.bus.state.rtt_ms != asked and a.bus.state.rtt_ms > 300)
         await told(a, b, 1)
         assert a.losses == b.losses == 0
 
@@ -190,12 +192,12 @@ def test_losses_again_and_again_do_not_flood_the_log() -> None:
 
 async def test_a_million_hints_without_redis_take_no_memory(redis: RedisServer) -> None:
     hints = [hint((f"c{n}", "e", n)) for n in range(2 * MAX_CHANNELS)]
-    async with running(redis.url, "a") as (a,):
+    async with running(redis.url, "a", timeout_s=1.0) as (a,):
         redis.pause()
         for each in hints:  # while nobody knows yet that it is away: into the bounded pile
             a.bus.publish_hints(each)
         assert len(a.bus._commands._pile) <= MAX_CHANNELS
-        await until(lambda: a.losses)
+        await until(lambda: not a.bus.state.connected)
         lost, publish = a.bus.state.lost, a.bus.publish_hints
         for each in hints[:1000]:
             publish(each)
@@ -240,7 +242,7 @@ async def test_the_threads_end_with_the_bus(redis: RedisServer, state: str) -> N
     def threads() -> set[str]:
         return {each.name for each in threading.enumerate() if each.name.startswith("pushd redis")}
 
-    assert threads() == set()
+    await until(lambda: threads() == set())  # those of the test before
     if state == "never":
         await redis.kill()
     async with running(redis.url, "a", connected=state != "never", timeout_s=0.5) as (a,):

@@ -55,26 +55,28 @@ async def test_over_sentinels_to_who_rules_now(tmp_path: Path) -> None:
     async with (
         RedisServer(tmp_path / "first") as first,
         RedisServer(tmp_path / "next", "--replicaof", "127.0.0.1", str(first.port)) as second,
-        SentinelServer(tmp_path / "sentinel", first) as sentinel,
     ):
         with trio.fail_after(PATIENCE):
-            while not await sentinel.run("SENTINEL", "REPLICAS", sentinel.service):
-                await trio.sleep(0.1)
             while (await second.run("INFO", "replication")).get("master_link_status") != "up":
                 await trio.sleep(0.1)
-        away = "sentinel://127.0.0.1:1,"
-        url = sentinel.url.replace("sentinel://", away) + "?socket_timeout=2"
-        async with running(url, "a", "b") as (a, b):
-            await told(a, b, 1)
-            await first.kill()
-            await until(lambda: a.losses and b.losses)
-            await until(lambda: a.gaps > 1 and b.gaps > 1)
-            await told(a, b, 2)
-            assert (await second.run("ROLE"))[0] in (b"master", "master")
-            # A node still talks to one that ruled, and is refused: it asks anew.
-            await second.run("REPLICAOF", "127.0.0.1", "1")
-            losses = a.losses
-            await until(lambda: a.losses > losses)
+        async with SentinelServer(tmp_path / "sentinel", first) as sentinel:
+            with trio.fail_after(PATIENCE):
+                while not await sentinel.run("SENTINEL", "REPLICAS", sentinel.service):
+                    await trio.sleep(0.1)
+            away = "sentinel://127.0.0.1:1,"
+            url = sentinel.url.replace("sentinel://", away) + "?socket_timeout=20"
+            async with running(url, "a", "b") as (a, b):
+                await told(a, b, 1)
+                await first.kill()
+                await sentinel.notice_losses()
+                await until(lambda: a.losses and b.losses)
+                await until(lambda: a.gaps > 1 and b.gaps > 1)
+                await told(a, b, 2)
+                assert (await second.run("ROLE"))[0] in (b"master", "master")
+                # A node still talks to one that ruled, and is refused: it asks anew.
+                losses = a.losses
+                await second.run("REPLICAOF", "127.0.0.1", "1")
+                await until(lambda: a.losses > losses)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +162,7 @@ async def test_the_documented_rights_are_enough_and_all_are_used(tmp_path: Path)
             with trio.fail_after(PATIENCE):
                 while await redis.run("SISMEMBER", "t:nodes", "ghost"):
                     await trio.sleep(0.01)
+            await until(lambda: member.bus._owner._there)  # else it does not take it away
             assert member.bus.state.error == other.bus.state.error == ""
             for command in (("GET", "x:owner"), ("FLUSHALL",), ("PUBLISH", "x:hints", "")):
                 with pytest.raises(RedisAway, match="permissions"):

@@ -47,8 +47,9 @@ async def until(check: Callable[[], object]) -> None:
 
 
 def make(url: str, name: str, **options: Any) -> Bus:
-    """Quick in what it does now and then. ``options``: the bus's."""
-    settings = {"timeout_s": 5.0, "tick_s": 0.05, **options}
+    """Quick in what it does now and then; who is only slow is not taken for lost. ``options``: the
+    bus's."""
+    settings = {"timeout_s": PATIENCE, "tick_s": 0.05, **options}
     return Bus(url, "t", NodeTokens(KEY, name), name, **settings)
 
 

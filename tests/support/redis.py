@@ -146,7 +146,8 @@ class RedisServer:
 
 
 class SentinelServer(RedisServer):
-    """Watches one that rules, and lets a replica of it rule when it is gone."""
+    """Watches one that rules, and lets a replica of it rule when it is gone; not when it is only
+    slow: that somebody is gone is seen after ``notice_losses``."""
 
     def __init__(self, home: Path, watched: RedisServer, service: str = "pushd") -> None:
         super().__init__(home)
@@ -154,7 +155,7 @@ class SentinelServer(RedisServer):
         home.mkdir(parents=True, exist_ok=True)
         (home / "sentinel.conf").write_text(
             f"sentinel monitor {service} 127.0.0.1 {watched.port} 1\n"
-            f"sentinel down-after-milliseconds {service} 500\n"
+            f"sentinel down-after-milliseconds {service} 3600000\n"
             f"sentinel failover-timeout {service} 2000\n"
         )
 
@@ -164,3 +165,7 @@ class SentinelServer(RedisServer):
 
     def _program(self) -> list[str]:
         return ["redis-server", str(self.home / "sentinel.conf"), "--sentinel"]
+
+    async def notice_losses(self) -> None:
+        """From now on, whoever is silent for half a second is gone."""
+        await self.run("SENTINEL", "SET", self.service, "down-after-milliseconds", "500")
