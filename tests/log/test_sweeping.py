@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from pushd.errors import StorageFull
-from pushd.log import sweeper
-from pushd.log.ledger import Ledger
+from pushd.log import Log, sweeper
+from pushd.log.ledger import Garbage, Ledger
 from tests.log.invariants import check, check_heads
 from tests.log.support import (
     OPTIONS,
     append,
     delete,
     entry,
-    marks,
+    idle,
     on_disk,
     opened,
     read,
@@ -28,20 +28,35 @@ from tests.log.support import (
 )
 
 
+async def go_on(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has swept a slice, and then waits for very long, sweeps without pauses."""
+    await idle(log)  # that slice is over
+    monkeypatch.setattr(sweeper, "PAUSE_S", 0.0)
+    log._started_engine.writer._sweeper.due = 0.0
+
+
 async def test_a_huge_channel_does_not_hold_up_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    turns: list[str] = []
+    some = sweeper.Sweeper._sweep_some
+
+    def noted(self: Any, garbage: Garbage) -> bool:
+        turns.append(garbage.channel)
+        return some(self, garbage)
+
+    monkeypatch.setattr(sweeper.Sweeper, "_sweep_some", noted)
     monkeypatch.setattr(sweeper, "CHUNK", 2)
+    monkeypatch.setattr(sweeper, "BUDGET_S", 0.0)
+    monkeypatch.setattr(sweeper, "PAUSE_S", 3600.0)
     async with opened(tmp_path) as log:
         await append(log, *(entry("huge") for _ in range(400)), *(entry("small") for _ in range(3)))
-        monkeypatch.setattr(sweeper, "BUDGET_S", 0.0)
         await delete(log, "huge")
         await trim(log, "small", 3)
-        small_bytes = log.heads["small"].bytes
-        while log.heads["small"].bytes == small_bytes:
-            await marks(log, "nobody", None)
-        assert log.statistics().swept_messages < 200
+        await go_on(log, monkeypatch)
         await swept(log)
+        assert turns[:5] == ["huge", "huge", "small", "huge", "small"]
+        assert set(turns[5:]) == {"huge"}
         statistics = log.statistics()
         assert (statistics.swept_messages, statistics.cut_messages) == (402, 402)
         assert statistics.deleted_channels == 1
@@ -82,12 +97,13 @@ async def test_a_life_that_begins_while_the_one_before_is_swept(
     """What is swept is taken from the bytes of its own life, on the disk and in memory."""
     monkeypatch.setattr(sweeper, "CHUNK", 2)
     monkeypatch.setattr(sweeper, "BUDGET_S", 0.0)
-    monkeypatch.setattr(sweeper, "PAUSE_S", 0.001)
+    monkeypatch.setattr(sweeper, "PAUSE_S", 3600.0)
     async with opened(tmp_path) as log:
         await append(log, *(entry("news", number) for number in range(60)))
         await delete(log, "news")
         await append(log, entry("news", "new"))
         assert log.statistics().garbage == 1, "the old life is still there"
+        await go_on(log, monkeypatch)
         await swept(log)
         check_heads(log)
         assert on_disk(tmp_path) == [("news", 1)]
