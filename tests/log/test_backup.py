@@ -24,7 +24,7 @@ from pushd.log.tools.source import opened as opened_source
 from pushd.log.tools.verify import verify
 from pushd.log.tools.walframes import count_valid
 from tests.chaos.faultdisk import FaultDisk
-from tests.log.support import OPTIONS, append, entry, opened, shut
+from tests.log.support import OPTIONS, append, entry, opened, shut, upkept
 from tests.log.vaults import change, fill, fingerprint, nothing, rows
 
 ROOT = Path(__file__).parents[2]
@@ -232,6 +232,7 @@ async def test_of_a_killed_server_the_last_commit_is_in_it(tmp_path: Path, named
     data, killed = tmp_path / "data", tmp_path / "killed"
     async with opened(data) as log:
         await append(log, entry("news", 1))
+        await upkept(log)  # the writer's thread leaves its connection to this one
         assert log._engine is not None
         log._engine.writer._store.checkpoint("TRUNCATE")
         await append(log, entry("news", 2))

@@ -21,7 +21,7 @@ from pushd.log import Log, startup
 from pushd.log.lock import LOCK
 from pushd.log.startup import open_log
 from pushd.log.store import DATABASE
-from tests.log.support import OPTIONS, append, entry, open_and_close, opened, read, shut
+from tests.log.support import OPTIONS, append, entry, idle, open_and_close, opened, read, shut
 
 
 def sql(directory: Path, *statements: str) -> None:
@@ -232,6 +232,7 @@ async def test_a_start_completes_the_wal_and_needs_no_shm(tmp_path: Path) -> Non
     """What a killed process leaves: a full -wal, no -shm, and a lock file that tells stories."""
     async with opened(tmp_path / "one") as log:
         await append(log, *(entry("news", number) for number in range(50)))
+        await idle(log)  # the time is noted: the other start need not do so, into its -wal
         (tmp_path / "two").mkdir()
         for suffix in ("", "-wal"):
             shutil.copy(tmp_path / "one" / f"{DATABASE}{suffix}", tmp_path / "two")

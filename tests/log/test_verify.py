@@ -11,11 +11,12 @@ import pytest
 import trio
 
 from pushd.errors import NotALog
+from pushd.log import wiper
 from pushd.log.lock import LOCK, LockFile
 from pushd.log.store import DATABASE
 from pushd.log.tools.backup import backup
 from pushd.log.tools.verify import MOST_PROBLEMS, verify
-from tests.log.support import append, delete, entry, opened
+from tests.log.support import append, delete, entry, opened, upkept, written
 from tests.log.vaults import change, fill, fill_log, fingerprint, nothing
 
 
@@ -247,7 +248,9 @@ def test_what_cannot_be_read_is_refused(log: Path, tmp_path: Path, case: str) ->
     assert re.search(expected, said)
 
 
-async def test_a_log_that_is_served_killed_or_stopped_is_left_as_it_is(tmp_path: Path) -> None:
+async def test_a_log_that_is_served_killed_or_stopped_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All that may differ is the -shm file, which holds nothing."""
     data = tmp_path / "data"
 
@@ -262,8 +265,12 @@ async def test_a_log_that_is_served_killed_or_stopped_is_left_as_it_is(tmp_path:
             found.pop(f"{DATABASE}-shm", None)
         assert before == after
 
+    monkeypatch.setattr(wiper, "DELAY_S", 3600.0)
     async with opened(data) as log:
         await fill_log(log)
+        # From here on the server itself changes nothing, however long it takes.
+        await written(log)
+        await upkept(log)
         check("data directory, in use")
         killed = tmp_path / "killed"
         shutil.copytree(data, killed)
