@@ -105,14 +105,15 @@ def test_a_clock_that_is_set_right_after_the_start_is_believed_at_once() -> None
 
 
 class Rounds:
-    """Of the running service, whose wall clock is ``ahead_s`` of the real one."""
+    """Of the running service, whose clocks stand still; the wall clock is ``ahead_s`` ahead."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = self.notes = 0
         self.ahead_s = 0.0
-        real_s, real_ns = time.time, time.time_ns
-        monkeypatch.setattr("time.time", lambda: real_s() + self.ahead_s)
-        monkeypatch.setattr("time.time_ns", lambda: real_ns() + int(self.ahead_s * 1e9))
+        began_ns = time.time_ns()
+        monkeypatch.setattr("time.time", lambda: began_ns / 1e9 + self.ahead_s)
+        monkeypatch.setattr("time.time_ns", lambda: began_ns + int(self.ahead_s * 1e9))
+        monkeypatch.setattr("pushd.log.retention.steady_clock", lambda: 1_000.0)
         go, note = RetentionService._go_round, Ledger.note_clock
 
         def counted(service: RetentionService, now: float | None) -> Any:

@@ -27,17 +27,11 @@ USERS = ["alice", "bob", "c\u00e4", "\U0001f600"]
 
 
 class Steady:
-    """The clock that nobody sets, set."""
+    """The clock that nobody sets, set: it stands still in between."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        real = time.monotonic
         self.ahead_s = 0.0
-        # Only where it was: the writer waits by the same name.
-        patch.setattr(
-            IdClock,
-            "now_ms",
-            lambda clock: clock._base + int((real() - clock._started + self.ahead_s) * 1000),
-        )
+        patch.setattr(IdClock, "now_ms", lambda clock: clock._base + int(self.ahead_s * 1000))
 
 
 @pytest.fixture

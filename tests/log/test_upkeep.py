@@ -42,12 +42,20 @@ def rows(directory: Path, sql: str) -> list[Any]:
 
 
 class WallClock:
-    """The time that marks are written at."""
+    """The time that marks are written at. It stands still in between."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        real = time.time_ns
+        began = time.time_ns()
         self.ahead_s = 0.0
-        monkeypatch.setattr("time.time_ns", lambda: real() + int(self.ahead_s * 1e9))
+        monkeypatch.setattr("time.time_ns", lambda: began + int(self.ahead_s * 1e9))
+
+
+class IdTime:
+    """The time that ids age by. It stands still in between."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.passed_ms = 0
+        monkeypatch.setattr(IdClock, "now_ms", lambda clock: clock._base + self.passed_ms)
 
 
 async def tidy(log: Log, signal: Signal = Signal.TIDY) -> None:
@@ -162,9 +170,7 @@ async def test_a_deleted_name_is_forgotten_after_its_ids(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeper, "CHUNK", 4)
-    passed = {"ms": 0}
-    real = IdClock.now_ms
-    monkeypatch.setattr(IdClock, "now_ms", lambda clock: real(clock) + passed["ms"])
+    clock = IdTime(monkeypatch)
     async with opened(tmp_path, NEVER) as log:
         stored = await append(log, *(entry("gone", n, id=f"{n}") for n in range(9)), entry("stays"))
         at = Cursor(stored[0].epoch, 1)
@@ -176,11 +182,11 @@ async def test_a_deleted_name_is_forgotten_after_its_ids(
         old = log.heads["gone"].channel_id
         await delete(log, "gone")
         await tidy(log)
-        passed["ms"] = DAY_MS - 60_000
+        clock.passed_ms = DAY_MS - 1
         await tidy(log)
         assert rows(tmp_path, "SELECT name FROM channels ORDER BY 1") == [("gone",), ("stays",)]
         assert (await append(log, entry("gone", 3, id="3")))[0].duplicate
-        passed["ms"] = 2 * DAY_MS
+        clock.passed_ms = 2 * DAY_MS
         # Two: the first removes the ids, and then it is known that there are none.
         await tidy(log)
         await tidy(log)
@@ -256,14 +262,12 @@ async def test_no_number_is_given_out_twice(tmp_path: Path) -> None:
 async def test_a_name_that_lives_again_is_not_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passed = {"ms": 0}
-    real = IdClock.now_ms
-    monkeypatch.setattr(IdClock, "now_ms", lambda clock: real(clock) + passed["ms"])
+    clock = IdTime(monkeypatch)
     async with opened(tmp_path) as log:
         await append(log, entry("news"))
         await delete(log, "news")
         await append(log, entry("news", "again"))
-        passed["ms"] = 5 * DAY_MS
+        clock.passed_ms = 5 * DAY_MS
         await tidy(log)
         await tidy(log)
         assert [one["data"] for one in await read(log, "news")] == ["again"]
