@@ -14,6 +14,7 @@ import trio
 from pushd.core.positions import Cursor
 from pushd.errors import CannotStart, StorageBroken
 from pushd.log import Append, Log
+from pushd.log.engine import Engine
 from pushd.log.startup import open_log
 from pushd.log.store import DATABASE, Store
 from tests.log.support import OPTIONS, append, entry, first_of, marks, opened, shut
@@ -106,8 +107,12 @@ async def test_a_disk_that_hangs_does_not_keep_the_process(
 ) -> None:
     """The end is given up in time; the lock stays, as the thread may still write."""
     monkeypatch.setattr("pushd.log.engine.END_SECONDS", 0.05)
-    hanging, go_on = threading.Event(), threading.Event()
-    real = Store.write
+    hanging, go_on, given_up = threading.Event(), threading.Event(), threading.Event()
+    real, join = Store.write, Engine._join
+
+    def joined(engine: Engine) -> None:
+        join(engine)
+        given_up.set()
 
     def write(store: Store, rows: Any) -> int:
         hanging.set()
@@ -115,6 +120,7 @@ async def test_a_disk_that_hangs_does_not_keep_the_process(
         return real(store, rows)
 
     monkeypatch.setattr(Store, "write", write)
+    monkeypatch.setattr(Engine, "_join", joined)
     log = Log(tmp_path, OPTIONS)
     async with trio.open_nursery() as nursery:
         await nursery.start(log.run)
@@ -125,6 +131,8 @@ async def test_a_disk_that_hangs_does_not_keep_the_process(
         with pytest.raises(CannotStart, match="in use by process"):
             open_log(tmp_path, OPTIONS)
     finally:
+        # Or the thread that waits for the writer, late, would see it end after all, and close.
+        await trio.to_thread.run_sync(given_up.wait)
         go_on.set()
         for thread in threading.enumerate():
             if thread.name.startswith("pushd log"):
