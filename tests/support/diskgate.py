@@ -51,8 +51,8 @@ class Gate:
 
     @contextmanager
     def closed(self) -> Iterator[None]:
+        self._arrived = trio.Event()  # first: the writer's thread may pass at this very moment
         self._open.clear()
-        self._arrived = trio.Event()
         try:
             yield
         finally:
