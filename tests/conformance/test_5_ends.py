@@ -49,9 +49,10 @@ async def test_how_sessions_end(tmp_path: Path) -> None:
         async with server.socket("/v1/ws?device=tablet", token=pinned) as socket:
             bye, _ = await closed(socket)
             assert (bye["code"], bye["reconnect"]) == (4003, False)
-        async with server.socket(token=pinned) as first, server.socket(token=pinned) as second:
+        async with server.socket(token=pinned) as first:
             await hello_of(first)
-            bye, _ = await closed(second)
+            async with server.socket(token=pinned) as second:
+                bye, _ = await closed(second)
             assert (bye["code"], bye["reconnect"]) == (1013, True)
             assert bye["retry_after_ms"] > 0
             await first.send_frame(1, b" " * (64 * 1024 + 1))

@@ -96,7 +96,8 @@ async def test_who_does_not_read_costs_a_number_and_gets_the_newest(tmp_path: Pa
     def small(listener: Any) -> None:
         listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, 2048)
 
-    async with running_server(tmp_path, tune=small, outgoing_buffer=4096) as server:
+    patient = {"outgoing_buffer": 4096, "write_timeout": 300.0}
+    async with running_server(tmp_path, tune=small, **patient) as server:
         names = [f"{'c' * 100}{number}" for number in range(100)]
         async with server.socket(token=KEY) as socket:
             await hello_of(socket)

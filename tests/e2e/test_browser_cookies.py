@@ -92,6 +92,7 @@ async def world(
             origins=(listed,),
             auth_url=known.url,
             auth_headers=("cookie",),
+            auth_request_timeout=60.0,
             webhook_secret=WEBHOOK_SECRET,
         ) as server,
         browser(tmp_path / "profile") as driven,
@@ -125,7 +126,7 @@ async def test_other_pages_can_do_nothing_with_the_cookie(tmp_path: Path) -> Non
             await until(lambda before=before: refusals["forbidden"] > before)
         before = refusals["forbidden"]
         await page.run("blindly()")
-        await until(lambda: refusals["forbidden"] == before + 2 and refusals["unauthorized"])
+        await until(lambda: refusals["forbidden"] >= before + 2 and refusals["unauthorized"])
         assert known.asked == [], "the application has not even heard of it"
         assert "news" not in server.hub.log.heads
         assert not server.hub.sessions.by_id

@@ -13,6 +13,11 @@ from tests.support.browser import Browser, browser, site
 
 OPEN = "[...document.querySelectorAll('details[open] > div')].map(each => each.id)"
 SHOWN = "all.filter(each => !each.hidden).map(each => each.lastElementChild.id)"
+NARROW = """new Promise(done => {
+  const narrow = matchMedia("(width: 360px)");
+  narrow.onchange = () => { if (narrow.matches) done(0); };
+  narrow.onchange();
+})"""
 
 
 @pytest.fixture
@@ -53,6 +58,7 @@ async def test_nothing_is_wider_than_a_phone(server: Server, driven: Browser) ->
             "Emulation.setDeviceMetricsOverride",
             width=360, height=740, deviceScaleFactor=1, mobile=True,
         )  # fmt: skip
+        await page.run(NARROW)  # the page learns of it a little later
         await page.run("document.querySelectorAll('details').forEach(each => { each.open = true })")
         assert await page.run("document.documentElement.scrollWidth") == 360, path
 

@@ -44,7 +44,7 @@ def fill_in(chat: Chat, lines: list[ChatLine], pages: list[Page]) -> None:
 
 
 async def replay(server: ServerProcess, file: Path, home: Path) -> None:
-    command = [sys.executable, "-m", "pushd", "replay", str(file)]
+    command = [sys.executable, "-m", "pushd", "replay", str(file), "--give-up", "10m"]
     environ = {
         **{name: text for name, text in os.environ.items() if not name.startswith("PUSHD_")},
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),

@@ -54,8 +54,11 @@ class Reloading(ServerProcess):
     """With a pushd.toml of its own."""
 
     def write(self, toml: str) -> None:
+        """At once: it may be read at any moment."""
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        (self.data.parent / "pushd.toml").write_text(toml)
+        written = self.data.parent / "pushd.toml.new"
+        written.write_text(toml)
+        written.replace(self.data.parent / "pushd.toml")
 
     async def reload(self, toml: str, outcome: str = '"event": "reloaded"') -> None:
         """Returns when the log tells what came of it."""

@@ -37,6 +37,7 @@ class Load:
         self.truth = Truth()
         self.random = random.Random(seed)
         self.over = False
+        self.ended = trio.Event()  # after ``over``: the channels are as they stay
         self.histories = 0
         self.numbers = 0
 
@@ -82,6 +83,7 @@ class Load:
         self.over = True
         async with self.server.peer() as peer:
             await self.publish(peer, list(CHANNELS))  # for those who wait
+        self.ended.set()
 
     async def administrator(self, channel: str, trims: int) -> None:
         """Trims; a redaction every fifth, a deletion every twentieth time.
@@ -134,10 +136,13 @@ class Load:
     async def follower(self, user: str) -> None:
         """Held on one kept connection, always going on from the last cursor, to the very end."""
         token, channel = self.server.token(user), self.random.choice(CHANNELS)
-        cursor, more = "0", True
+        cursor = "0"
         async with self.server.peer() as peer:
             while not self.over:
-                cursor, more = await self.pull(peer, token, channel, cursor, 100, wait=60)
+                cursor, _ = await self.pull(peer, token, channel, cursor, 100, wait=60)
+            # Else a channel that was deleted last may not have begun again yet.
+            await self.ended.wait()
+            more = True
             while more:
                 cursor, more = await self.pull(peer, token, channel, cursor, 100)
         assert cursor.partition(".")[0] == self.log.heads[channel].epoch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,11 @@ async def opened(tmp_path: Path) -> AsyncIterator[tuple[Server, Page]]:
         yield server, page
 
 
-async def test_hints_by_events_until_another_token_is_needed(opened: tuple[Server, Page]) -> None:
+async def test_hints_by_events_until_another_token_is_needed(
+    opened: tuple[Server, Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, page = opened
-    short = json.dumps(server.token("alice", ttl_s=12))  # time for a busy browser
+    short = json.dumps(server.token("alice", ttl_s=3600))
     await page.run(
         f"""var nudges = 0, nudged = () => {{}};
         var until = count => new Promise(done => {{
@@ -50,6 +53,10 @@ async def test_hints_by_events_until_another_token_is_needed(opened: tuple[Serve
     assert await page.run("until(1)") == 1
     await server.publish("news", 1)
     assert await page.run("until(2)") == 2
+    later = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: later)
+    for session in server.hub.sessions.of_user("alice"):
+        session.expire()
     await page.run("ended")
     assert server.hub.counters.errors["token_expired"] >= 1
 

@@ -17,7 +17,7 @@ from pushd.limits import Addresses, Quota, Shares
 from pushd.sessions import Session
 from tests.hostile.node import serves_on
 from tests.support.app import Server, Socket, running_server, until
-from tests.support.http import Peer, request
+from tests.support.http import ConnectionLost, Peer, patience, request
 from tests.support.quiet import HEAD_S, now_slow
 from tests.support.sessions import ask, session
 from tests.support.websocket import Closed
@@ -28,7 +28,7 @@ from tests.support.websocket import Closed
 async def hold(server: Server, stack: AsyncExitStack, user: str = "alice") -> Peer:
     peer = await stack.enter_async_context(server.peer())
     before = len(server.hub.pulls.held)
-    target = "/v1/channels/news/messages?after=head&wait=30"
+    target = "/v1/channels/news/messages?after=head&wait=600"
     await peer.write(request("GET", target, token=server.token(user)))
     await until(lambda: len(server.hub.pulls.held) > before)
     return peer
@@ -57,7 +57,7 @@ async def refused_polls(server: Server, user: str = "alice") -> None:
 async def test_sessions_and_held_polls_of_one_user(tmp_path: Path, sessions: int) -> None:
     """Three in all, in any mixture; others, services, and pulls that wait for nothing go on."""
     async with (
-        running_server(tmp_path, max_connections_per_user=3) as server,
+        running_server(tmp_path, max_connections_per_user=3, max_wait=600.0) as server,
         AsyncExitStack() as stack,
     ):
         for _ in range(sessions):
@@ -97,7 +97,7 @@ async def test_channels_that_a_user_may_begin(tmp_path: Path) -> None:
             assert (await begin(name)).status == 201
         answer = await begin("d")
         assert (answer.status, answer.code) == (429, "rate_limited")
-        assert 3590 <= int(answer.headers["retry-after"]) <= 3601
+        assert 3000 <= int(answer.headers["retry-after"]) <= 3601
         body = {"to": {"channels": ["a", "e"]}, "message": {"data": 1}}
         answer = await server.ask("POST", "/v1/publish", token=token, body=body)
         assert (answer.status, answer.code) == (429, "rate_limited")
@@ -225,8 +225,17 @@ async def test_the_lag_is_seen(tmp_path: Path) -> None:
             time.sleep(0.05)
             await trio.lowlevel.checkpoint()
             seen = [server.hub.lag_s] if server.hub.overloaded else []
-        await until(lambda: not server.hub.overloaded)
-        assert (await server.ask("GET", "/healthz")).status == 200
+        with patience():  # a busy machine may be as late again
+            while not await is_served(server):
+                pass
+
+
+async def is_served(server: Server) -> bool:
+    """Whoever is turned away may be so before the request is out."""
+    try:
+        return (await server.ask("GET", "/healthz")).status == 200
+    except ConnectionLost:
+        return False
 
 
 # -- one user cannot take the log from the others -------------------------------------------------

@@ -44,6 +44,13 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    async def shown(self) -> Any:
+        """The address of the page when it has loaded; None: one goes and another comes."""
+        try:
+            return await self.run("document.readyState === 'complete' && location.href")
+        except AssertionError:
+            return None
+
 
 class Browser:
     """The protocol: commands with ids, answers in any order, events (not looked at)."""
@@ -83,9 +90,8 @@ class Browser:
         )
         page = Page(self, attached["sessionId"])
         await page.call("Page.navigate", url=address)
-        loaded = "document.readyState === 'complete' && location.href"
         with trio.fail_after(START_S):
-            while await page.run(loaded) != (arrives or address):
+            while await page.shown() != (arrives or address):
                 await trio.sleep(0.01)
         return page
 

@@ -7,8 +7,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from pushd.sessions import Session
+import trio
+
+from pushd.live import LiveSession
 from tests.support.app import Server, Socket, until
+
+LONG_S = 3600.0  # no peer is slow, however busy the machine is
 
 
 @asynccontextmanager
@@ -37,13 +41,16 @@ def epoch(server: Server, channel: str = "news") -> str:
     return server.hub.log.heads[channel].epoch
 
 
-async def stuff(server: Server, socket: Socket) -> Session:
+async def stuff(server: Server, socket: Socket) -> LiveSession:
     """Let answers pile up unread until the server's socket takes no more.
 
-    Large ones, and no smaller buffers than the system's: else Linux drops segments, and with
-    them the acknowledgements that they carry, so that nothing moves in either direction.
+    It may stay so until ``overdue`` is called. Large ones, and no smaller buffers than the
+    system's: else Linux drops segments, and with them the acknowledgements that they carry, so that
+    nothing moves in either direction.
     """
     [session] = server.hub.sessions.of_user("alice")
+    assert isinstance(session, LiveSession)
+    server.hub.flusher.write_timeout = LONG_S
     channels = {f"{number:0200}": "0" for number in range(30)}
 
     def answered() -> int:
@@ -54,6 +61,13 @@ async def stuff(server: Server, socket: Socket) -> Session:
         await socket.send({"type": "subscribe", "channels": channels})
         await until(partial(_rose, answered, before))
     return session
+
+
+def overdue(server: Server, session: LiveSession) -> None:
+    """Its peer has taken nothing for nearly as long as it may; no clock is waited for."""
+    server.hub.flusher.write_timeout = 0.01
+    trio.lowlevel.notify_closing(session.out.sock)  # the one who waits for it gives up
+    server.hub.flusher.nursery.start_soon(session.out._flush)
 
 
 def _rose(number: Callable[[], int], before: int) -> bool:

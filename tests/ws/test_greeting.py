@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.app import KEY, Server, Socket, running_server, until
+from tests.support.sessions import ask
 from tests.support.websocket import Closed
 
 
@@ -120,7 +121,9 @@ async def test_what_hello_says(server: Server) -> None:
     target = "/v1/ws?channels=news,new,secret,user:bob,a*,news"
     async with server.socket(target, token=token) as socket:
         await socket.send({"type": "read", "channel": "news", "cursor": f"{epoch}.1"})
-        hello = await socket.expect("hello")
+        await socket.expect("hello")
+        assert (await ask(socket, "ping"))["type"] == "pong"
+    await until(lambda: not server.hub.sessions.by_id)
     async with server.socket(target, token=token) as socket:
         hello = await socket.expect("hello")
         heads = hello.pop("heads")
