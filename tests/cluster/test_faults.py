@@ -124,6 +124,7 @@ async def owner_restored(at: Round) -> None:
     covers = await at.cluster.back_up(backup)
     await at.a_moment()
     await at.cluster.owner.kill()
+    await at.load.without_owner()
     await at.cluster.restore(backup, covers)
     await at.cluster.owner.start()
     await at.a_moment()

@@ -124,7 +124,7 @@ class Cluster:
         return covers
 
     async def restore(self, file: Path, covers: int) -> None:
-        """Of an owner that was killed. Its last acks have come when this has begun its work."""
+        """Of an owner that was killed, and whose last acks have come."""
         await self.owner.offline("restore", file, "--force")
         self.history.append(Restored(covers))
 

@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 import trio
 
-from tests.support.cluster import EAST, NAMES, OWNER, WEST, Cluster
+from tests.support.cluster import EAST, EDGES, NAMES, OWNER, WEST, Cluster
 from tests.support.histories import Number, Quiet, Retained
 from tests.support.historycheck import Checker
 from tests.support.ledger import decode_page
-from tests.support.readers import Listener, MultiPoller, Poller, Reader
+from tests.support.readers import Listener, MultiPoller, Poller, Reader, decode_stale
 from tests.support.roaming import Away, Careless, Gate, Publisher, Roamer
 
 HEAL_S = 90.0  # a bound for machines that are busy; what is promised is 30
@@ -59,6 +59,19 @@ class Load:
         """Until so many more are acked."""
         wanted = self.acked + acks
         await until(lambda: self.acked >= wanted, f"{acks} more acks")
+
+    async def without_owner(self) -> None:
+        """Until each edge says that it has not heard of the owner for a while: by then all that
+        the owner had answered has come to whoever asked."""
+        for node in EDGES:
+            with trio.fail_after(HEAL_S), Roamer(self.cluster, f"asks {node}", (node,)) as asking:
+                while not asking.refused:
+                    with suppress(Away):
+                        target = f"/v1/channels/{quote(ROOMS[0], safe='')}/messages?after=head"
+                        answer = await asking.ask("GET", target, self._key)
+                        if decode_stale(answer.ok()).stale:
+                            break
+                    await asking.rest()
 
     # -- at the end of a round ---------------------------------------------------------------------
 
