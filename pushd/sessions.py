@@ -16,16 +16,15 @@ import structlog
 from pushd.access import Access
 from pushd.core.names import check_channel
 from pushd.core.permissions import Identity
-from pushd.core.positions import parse_cursor
-from pushd.core.pulling import UNWRITTEN, Position, is_within
-from pushd.core.unread import unread
+from pushd.core.pulling import UNWRITTEN, is_within
 from pushd.core.wheel import Expiring, TimingWheel
 from pushd.errors import PushdError, TooLarge
 from pushd.fanout import Fanout
 from pushd.happenings import Happenings, SessionClosed, SessionOpened
+from pushd.heads import Heads
 from pushd.inboxes import Inboxes
 from pushd.limits import Shares
-from pushd.log import Log, Marks
+from pushd.log import Marks
 from pushd.places import Places
 from pushd.poller import PollSession
 from pushd.rooms import Rooms
@@ -43,7 +42,6 @@ class Sessions:
 
     def __init__(
         self,
-        log: Log,
         places: Places,
         fanout: Fanout,
         access: Access,
@@ -55,10 +53,10 @@ class Sessions:
     ) -> None:
         self.inboxes = inboxes
         self.groups = access.groups
+        self.heads = Heads(places, access.groups)
         self.by_id = access.sessions
         self.by_user: dict[str, dict[str, Session]] = {}
         self.by_transport: Counter[str] = Counter()
-        self._log = log
         self._places = places
         self._fanout = fanout
         self._access = access
@@ -193,45 +191,14 @@ class Sessions:
             if at is not UNWRITTEN:
                 subscription.sent = (at.epoch, at.seq)
             known = marks.get(channel, NO_MARKS)
-            entry = heads[channel] = self.head_json(session.user, channel, at, known)
+            entry = heads[channel] = self.heads.entry(session.user, channel, at, known)
             if channel in cursors:
-                entry.update(self._compared(channel, cursors[channel], at))
+                entry.update(self.heads.compared(channel, cursors[channel], at))
             elif known.delivered is not None and is_within(known.delivered, at):
-                entry.update(self._lacking(channel, known.delivered.seq))
+                entry.update(self.heads.lacking(channel, known.delivered.seq))
         if self.on_changed is not None:
             self.on_changed(session)
         return heads
-
-    def head_json(
-        self, user: str | None, channel: str, at: Position, marks: Marks
-    ) -> dict[str, Any]:
-        """Where a channel is, how far it was given and read, and what the user has not read."""
-        entry: dict[str, Any] = {
-            **at.as_dict(),
-            "delivered": None if marks.delivered is None else str(marks.delivered),
-            "read": None if marks.read is None else str(marks.read),
-        }
-        if user is not None:
-            entry["unread"] = self.unread(user, channel, at, marks)
-        return entry
-
-    def unread(self, user: str, channel: str, at: Position, marks: Marks) -> int | None:
-        """How many messages of it the user has not read; see ``core.unread``."""
-        since = marks.since or self.groups.since(channel, user)
-        return unread(channel, at, marks.read, since)
-
-    def _compared(self, channel: str, cursor: str, at: Position) -> dict[str, Any]:
-        """What a head says beside: of a cursor that is not good, or will not be for long."""
-        try:
-            after = self._places.after(channel, parse_cursor(cursor), at)
-        except PushdError as error:
-            key = "reset" if error.status == 410 else "error"
-            return {key: {"code": error.code, "detail": error.detail, **error.extra}}
-        return self._lacking(channel, after)
-
-    def _lacking(self, channel: str, after: int) -> dict[str, Any]:
-        fading = self._places.fading(channel, after)
-        return {} if fading is None else {"expiring": fading._asdict()}
 
     def adopt(self, user: str, channel: str) -> None:
         """The user has a new inbox, or has joined a group: every live session that does not

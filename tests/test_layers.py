@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"log", "tails", "inboxes", "outgoing", "kept", "allowance", "handover", "turns"})
     | frozenset({"pace"})
     | frozenset({"busy", "fanout", "notices", "session", "happenings", "rates", "sight", "nodes"})
-    | frozenset({"places", "answers", "catchup"})
+    | frozenset({"places", "heads", "answers", "catchup"})
     | frozenset({"nodetokens"})
     | frozenset({"tokens", "keysets", "outbound", "fetch", "keysource", "revocations"}),
     frozenset({"access", "publish", "polls", "pull", "multianswer", "sessions", "marking", "auth"})

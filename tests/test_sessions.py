@@ -86,7 +86,6 @@ class World:
         places = Places(self.log, NO_RULES)  # type: ignore[arg-type]
         access = Access(frozenset({"lobby"}))
         self.sessions = Sessions(
-            self.log,  # type: ignore[arg-type]
             places,
             self.fanout,
             access,

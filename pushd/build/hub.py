@@ -152,7 +152,6 @@ def _make_people(base: Base, role: Role) -> _People:
     inboxes = Inboxes()
     notices = Notices(base.wheel, settings.poll_grace)
     sessions = Sessions(
-        log,
         base.places,
         base.fanout,
         access,

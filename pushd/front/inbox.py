@@ -79,7 +79,7 @@ def get_inbox(connection: HttpConnection, request: Request) -> None:
 
 def _item(connection: HttpConnection, user: str, channel: str, marks: Marks) -> dict[str, Any]:
     at = connection.hub.pulls.position(channel)
-    return {"channel": channel, **connection.hub.sessions.head_json(user, channel, at, marks)}
+    return {"channel": channel, **connection.hub.sessions.heads.entry(user, channel, at, marks)}
 
 
 def _page(heads: list[dict[str, Any]], ask: _Ask) -> bytes:

@@ -85,7 +85,7 @@ def _channel(call: Call, head: Head, marks: UserMarks) -> UserChannel:
         first=head.first,
         head=head.seq,
         read=None if marks.read is None else str(marks.read),
-        unread=call.hub.sessions.unread(call.args["user"], head.channel, at, known),
+        unread=call.hub.sessions.heads.unread(call.args["user"], head.channel, at, known),
         devices=[
             DeviceState(device, str(cursor), behind(cursor, head))
             for device, cursor in sorted(marks.delivered.items())
