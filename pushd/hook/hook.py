@@ -7,11 +7,8 @@ token is wrong; who is known stays known.
 from __future__ import annotations
 
 import hashlib
-import math
-import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -22,46 +19,17 @@ from pushd.core.permissions import Identity
 from pushd.errors import BadRequest, NotReady, PushdError, RateLimited, TokenExpired, Unauthorized
 from pushd.hook.answers import identity_of
 from pushd.hook.known import Known
-from pushd.hook.limits import HookLimits
+from pushd.hook.line import HookRules, Line, Sent, not_ready
 from pushd.hook.question import Question, Unasked
-from pushd.keysets import fingerprint
 from pushd.limits import Addresses
 from pushd.metrics import Counters
-from pushd.outbound import Answer, CircuitOpen, Endpoint, NoAnswer, keys_of, new_id
+from pushd.outbound import Answer, Endpoint
 from pushd.revocations import Standing
 from pushd.settings.application import is_open_to_readers
 
-TRIES: Final = 2
-MAX_READ_BYTES: Final = 64 * 1024
 TELL_S: Final = 10.0  # between two lines of the log about answers that are of no use
 
-Sent = tuple[bytes | None, ...]
-
 log = structlog.get_logger("pushd.hook")
-
-
-@dataclass(frozen=True, slots=True)
-class HookRules:
-    """``headers``: names in lower case of what goes along with the token."""
-
-    url: str
-    secret: str
-    headers: tuple[bytes, ...] = ()
-    timeout_s: float = 5.0
-    at_once: int = 32
-    rate: int = 200
-    refusals: int = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """To one address of the application, by one set of rules."""
-
-    rules: HookRules
-    endpoint: Endpoint
-    limits: HookLimits
-    room: trio.Semaphore
-    fingerprint: str
 
 
 class ConnectHook:
@@ -75,7 +43,7 @@ class ConnectHook:
         self._counters = counters
         self._addresses = addresses
         self._node_id = node_id
-        self._line: _Line | None = None
+        self._line: Line | None = None
         self._open: dict[bytes, Question] = {}
         self._nursery: trio.Nursery | None = None
         self._changed = trio.Event()
@@ -85,23 +53,9 @@ class ConnectHook:
         """Ask by these rules from now on; None: nobody. Who came by another address is out."""
         if rules == self.rules:
             return
-        self._line = None if rules is None else self._make_line(rules)
+        self._line = None if rules is None else Line(rules, self._counters)
         self.known.clear()
         self._changed.set()
-
-    def _make_line(self, rules: HookRules) -> _Line:
-        endpoint = Endpoint(
-            "auth",
-            rules.url,
-            keys_of(rules.secret),
-            self._counters,
-            attempt_s=rules.timeout_s,
-            max_connections=rules.at_once,
-            max_answer=MAX_READ_BYTES,
-        )
-        limits = HookLimits(rules.rate, rules.refusals)
-        room = trio.Semaphore(rules.at_once)
-        return _Line(rules, endpoint, limits, room, fingerprint("hook", rules.url))
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. What is being asked when the rules change has to come again."""
@@ -154,8 +108,7 @@ class ConnectHook:
 
     def sent(self, headers: Mapping[bytes, bytes]) -> Sent:
         """What of these headers goes along with a token: the same answer holds for no others."""
-        line = self._line
-        return () if line is None else tuple(map(headers.get, line.rules.headers))
+        return () if self._line is None else self._line.sent(headers)
 
     def identify(
         self,
@@ -207,7 +160,7 @@ class ConnectHook:
 
     def _begin(
         self,
-        line: _Line,
+        line: Line,
         key: bytes,
         credential: str | None,
         sent: Sent,
@@ -218,19 +171,19 @@ class ConnectHook:
             raise NotReady("The server is starting or stopping.", retry_after=1)
         who = self._addresses.key(address)
         line.limits.begin(who, clock)
-        headers = {
-            name.decode(): value.decode("latin-1")
-            for name, value in zip(line.rules.headers, sent, strict=True)
-            if value is not None
+        told = {
+            "token": credential,
+            "headers": line.named(sent),
+            "address": address,
+            "node": self._node_id,
         }
-        told = {"token": credential, "headers": headers, "address": address, "node": self._node_id}
         question = self._open[key] = Question(key)
         self._nursery.start_soon(self._put, line, question, msgspec.json.encode(told), who)
         return question
 
-    async def _put(self, line: _Line, question: Question, body: bytes, who: str | None) -> None:
+    async def _put(self, line: Line, question: Question, body: bytes, who: str | None) -> None:
         """Settles the question, whatever happens."""
-        answer: Identity | PushdError = _not_ready("The application could not be asked.")
+        answer: Identity | PushdError = not_ready("The application could not be asked.")
         try:
             with trio.move_on_after(line.rules.timeout_s) as turn:
                 await line.room.acquire()
@@ -251,18 +204,13 @@ class ConnectHook:
             question.settle(answer)
 
     async def _ask(
-        self, line: _Line, key: bytes, body: bytes, who: str | None
+        self, line: Line, key: bytes, body: bytes, who: str | None
     ) -> Identity | PushdError:
         self._counters.auth_asked += 1
         asked_at = time.time()
-        try:
-            answer = await line.endpoint.post(
-                body, id_=new_id(), within_s=line.rules.timeout_s, tries=TRIES
-            )
-        except CircuitOpen as error:
-            return _not_ready("The application does not answer.", error.retry_after_s)
-        except NoAnswer:
-            return _not_ready("The application did not answer.")
+        answer = await line.post(body)
+        if isinstance(answer, NotReady):
+            return answer
         found = self._read(answer, asked_at, line.fingerprint)
         if isinstance(found, PushdError):
             self.known.refuse(key, found, time.monotonic())
@@ -291,13 +239,4 @@ class ConnectHook:
         if now - self._told_at >= TELL_S:
             self._told_at = now
             log.warning("an answer of auth_url is of no use", reason=problem)
-        return _not_ready("What the application answered is of no use; the log says why.", 10)
-
-
-def _not_ready(detail: str, after_s: float = 1.0) -> NotReady:
-    """Not everybody shall come again in the same moment."""
-    return NotReady(
-        detail,
-        retry_after=math.ceil(after_s * (1 + random.random())),
-        cure="Come again after Retry-After seconds, with the same token.",
-    )
+        return not_ready("What the application answered is of no use; the log says why.", 10)
