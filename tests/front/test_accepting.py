@@ -25,6 +25,7 @@ async def test_without_descriptors_it_is_tried_again_and_said_once(
         return accept(sock)
 
     monkeypatch.setattr("pushd.front.acceptor.OUT_OF_FILES_S", 0.0)
+    monkeypatch.setattr("pushd.front.acceptor.SILENCE_S", 3600.0)
     async with running_server(tmp_path, errors_expected=True) as server:
         monkeypatch.setattr(socket.socket, "accept", refusing)
         assert (await server.ask("GET", "/healthz")).status == 200

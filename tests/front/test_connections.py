@@ -12,7 +12,7 @@ from tests.support.app import KEY, Server, failures, running_server, until
 from tests.support.http import ConnectionLost, Peer, patience, request
 
 PULL = request("GET", "/v1/channels/news/messages?after=0", token=KEY)
-HELD = request("GET", "/v1/channels/news/messages?after=head&wait=30", token=KEY)
+HELD = request("GET", "/v1/channels/news/messages?after=head&wait=60", token=KEY)
 HEALTH = request("GET", "/healthz")
 HOME = request("GET", "/")
 

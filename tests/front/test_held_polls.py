@@ -17,7 +17,7 @@ NEWS = "/v1/channels/news/messages"
 
 def poll(after: str = "head", token: str = KEY, **query: Any) -> bytes:
     text = "".join(f"&{name}={value}" for name, value in query.items())
-    return request("GET", f"{NEWS}?after={after}&wait=30{text}", token=token)
+    return request("GET", f"{NEWS}?after={after}&wait=60{text}", token=token)
 
 
 def data(answer: Answer) -> list[Any]:
@@ -190,7 +190,7 @@ async def test_at_the_end_of_the_server_all_get_an_empty_answer(server: Server) 
     async with server.peer() as peer, server.peer() as other:
         await peer.write(poll())
         await other.write(
-            request("POST", "/v1/pull", token=KEY, body={"cursors": {"a": "0"}, "wait": 30})
+            request("POST", "/v1/pull", token=KEY, body={"cursors": {"a": "0"}, "wait": 60})
         )
         await held(server, 2)
         server.stopper.asked.set()

@@ -23,6 +23,12 @@ from tests.support.websocket import Closed
 ALGS = ("EdDSA",)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who fetches waits until the test has the provider answer."""
+    monkeypatch.setattr("pushd.fetch.FETCH_S", 600.0)
+
+
 @asynccontextmanager
 async def serving(
     data: Path, host: Provider, *more: JwtTable, **given: Any

@@ -27,7 +27,7 @@ async def published(server: Server, count: int = 3, channel: str = "news") -> st
     return server.hub.log.heads[channel].epoch
 
 
-def poll(token: str, wait: float = 30, **members: Any) -> bytes:
+def poll(token: str, wait: float = 60, **members: Any) -> bytes:
     body = {"mine": True, "wait": wait, **members}
     return request("POST", "/v1/pull", token=token, body=body)
 
@@ -136,7 +136,7 @@ async def test_between_two_polls_the_newest_is_kept(server: Server) -> None:
         for number in (1, 2, 3):
             await read(server, f"{epoch}.{number}", alice)
         await read(server, f"{epoch}.3", phone)  # its own: not told to itself
-        await peer.write(poll(phone, wait=30))
+        await peer.write(poll(phone, wait=60))
         assert notices(await peer.answer()) == [("news", f"{epoch}.3")], "at once, and once"
         await peer.write(poll(phone, wait=0))
         assert notices(await peer.answer()) == []

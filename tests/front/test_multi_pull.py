@@ -45,7 +45,7 @@ async def test_resets_and_errors_stand_with_their_channel(server: Server) -> Non
     await server.publish("b", 1)
     token = server.token("alice", subscribe=["a", "b", "c"])
     cursors = {"a": "0", "b": "000000001.1", "secret": "0", "c": "5", "x/y": "0", "d*": "0"}
-    found = await channels(server, token, cursors=cursors, wait=30)
+    found = await channels(server, token, cursors=cursors, wait=60)
     assert data(found["a"]) == [1]
     alone = (await server.pull("b", after="000000001.1")).json
     assert found["b"] == {"reset": {k: v for k, v in alone.items() if k not in ("type", "title")}}
@@ -87,7 +87,7 @@ async def test_mine_and_cursors_of_the_same_channel(server: Server) -> None:
 async def test_held_until_any_of_them_moves(server: Server, moved: str) -> None:
     token = server.token("alice")
     async with server.peer() as peer:
-        body = {"cursors": {"news": "0", "other": "0"}, "mine": True, "wait": 30}
+        body = {"cursors": {"news": "0", "other": "0"}, "mine": True, "wait": 60}
         for number in (1, 2):
             await peer.write(request("POST", "/v1/pull", token=token, body=body))
             await until(lambda: server.hub.pulls.held)
@@ -118,7 +118,7 @@ async def test_a_token_that_expires_meanwhile(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with server.peer() as peer:
-        body = {"mine": True, "wait": 30}
+        body = {"mine": True, "wait": 60}
         await peer.write(request("POST", "/v1/pull", token=server.token("alice"), body=body))
         await until(lambda: server.hub.pulls.held)
         later = time.time() + 7200
@@ -131,7 +131,7 @@ async def test_a_token_that_expires_meanwhile(
 
 async def test_a_client_that_leaves_is_forgotten(server: Server) -> None:
     async with server.peer() as peer:
-        body = {"cursors": dict.fromkeys("abcdef", "0"), "wait": 30}
+        body = {"cursors": dict.fromkeys("abcdef", "0"), "wait": 60}
         await peer.write(request("POST", "/v1/pull", token=KEY, body=body))
         await until(lambda: server.hub.pulls.held)
         assert len(server.hub.fanout.topics) == 6

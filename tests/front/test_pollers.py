@@ -53,7 +53,10 @@ async def test_a_poller_as_administrators_see_it(server: Server) -> None:
         await peer.write(poll(server, device="phone", cursors=cursors))
         assert (await peer.answer()).json["channels"]["user:bob"]["error"]["code"] == "forbidden"
         [item] = await listed(server)
-        assert before - 1 <= item.pop("since") <= item.pop("last_seen") + 1
+        after = int(time.time() * 1000)
+        assert before - 1 <= item.pop("since") <= after
+        # Reckoned from two clocks, between whose readings the machine may do something else.
+        assert before - 60_000 <= item.pop("last_seen") <= after + 1
         session = item.pop("session")
         assert item == {
             "user": "alice",

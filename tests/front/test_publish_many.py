@@ -50,7 +50,7 @@ async def test_each_result_says_whether_somebody_is_there(server: Server) -> Non
         return [result["channel"] for result in results if result["online"]]
 
     async def poll() -> None:
-        await server.pull("polled", after="head", wait=50)
+        await server.pull("polled", after="head", wait=60)
 
     assert await online() == []
     async with server.socket("/v1/ws?channels=news", token=server.token("alice")) as socket:

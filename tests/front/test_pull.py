@@ -162,7 +162,7 @@ async def test_resets_say_where_to_go_on(filled: Server) -> None:
     now = epoch(filled)
     cases = [("000000001.3", "epoch_changed"), (f"{now}.11", "cursor_ahead")]
     for after, code in cases:
-        for query in ({"after": after}, {"after": after, "wait": 30}):
+        for query in ({"after": after}, {"after": after, "wait": 60}):
             answer = await filled.pull("news", **query)
             assert (answer.status, answer.code) == (410, code)
             body = answer.json

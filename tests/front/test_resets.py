@@ -191,10 +191,10 @@ async def test_held_polls_of_a_deleted_channel_are_answered_at_once(server: Serv
     async with trio.open_nursery() as nursery:
 
         async def single() -> None:
-            answers["single"] = await server.pull("news", after="head", wait=30)
+            answers["single"] = await server.pull("news", after="head", wait=60)
 
         async def several() -> None:
-            body = {"cursors": {name: f"{epochs[name]}.5" for name in CHANNELS}, "wait": 30}
+            body = {"cursors": {name: f"{epochs[name]}.5" for name in CHANNELS}, "wait": 60}
             answers["several"] = await server.ask(
                 "POST", "/v1/pull", token=server.token(), body=body
             )
@@ -222,7 +222,7 @@ async def test_who_asks_for_what_is_kept_is_never_reset(server: Server) -> None:
             await delete(server.hub.log, "news")
 
         nursery.start_soon(remove)
-        answer = await server.pull("news", after="0", wait=30)
+        answer = await server.pull("news", after="0", wait=60)
     assert (answer.status, answer.json["messages"]) == (200, [])
 
 
@@ -235,7 +235,7 @@ async def test_a_poll_held_on_a_deleted_channel_gets_its_next_message(server: Se
             await server.publish("news", "new")
 
         nursery.start_soon(publish)
-        answer = await server.pull("news", after="none.0", wait=30)
+        answer = await server.pull("news", after="none.0", wait=60)
     assert [message["data"] for message in answer.json["messages"]] == ["new"]
 
 

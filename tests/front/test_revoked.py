@@ -226,6 +226,7 @@ async def test_a_body_of_lines_is_not_published_on(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The backlog is full while its publisher is revoked; then there is room."""
+    monkeypatch.setattr("pushd.front.lines.PATIENCE_S", 600.0)
     full = True
     tried = trio.Event()
     submit = server.hub.log.submit_many

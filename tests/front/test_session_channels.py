@@ -159,7 +159,7 @@ async def test_the_channel_goes_with_its_session(server: Server) -> None:
 
 
 async def refused(server: Server, channel: str, token: str, cursor: str) -> None:
-    answer = await server.pull(channel, token, after=cursor, wait=50)
+    answer = await server.pull(channel, token, after=cursor, wait=60)
     assert answer.code == "forbidden"
 
 

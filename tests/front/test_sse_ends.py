@@ -138,11 +138,18 @@ async def test_a_token_that_runs_out(server: Server, monkeypatch: pytest.MonkeyP
     await gone(server)
 
 
-async def test_a_token_that_runs_out_soon(server: Server) -> None:
+async def test_a_token_that_runs_out_soon(tmp_path: Path) -> None:
     """The wheel sees to it, long before the next heartbeat."""
-    assert server.hub.settings.sse_heartbeat >= 15
-    async with listening(server, token=server.token(ttl_s=6)) as stream:
+    async with (
+        running_server(tmp_path, sse_heartbeat=600) as server,
+        listening(server, token=server.token(ttl_s=300)) as stream,
+    ):
         await stream.expect("hello")
+        [session] = server.hub.sessions.of_user("alice")
+        assert session.deadline <= trio.current_time() + 300
+        session.identity = replace(session.identity, expires=time.time() + 0.1)
+        assert isinstance(session, EventSession)
+        session.rearm()
         await farewell(stream, 4001)
 
 

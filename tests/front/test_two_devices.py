@@ -43,28 +43,29 @@ async def events(server: Server) -> AsyncIterator[Told]:
 
 
 @asynccontextmanager
-async def polls(server: Server, wait: int = 30) -> AsyncIterator[Told]:
+async def polls(server: Server, wait: int = 60) -> AsyncIterator[Told]:
     """Held when it is read; or, without ``wait``, asked again later."""
     epoch = server.hub.log.heads[INBOX].epoch
     body = {"mine": True, "cursors": {INBOX: f"{epoch}.3"}, "wait": wait}
     poll = request("POST", "/v1/pull", token=server.token(device="other"), body=body)
     async with server.peer() as peer:
-        await peer.write(poll)
-        if wait:
-            await until(lambda: server.hub.pulls.held)
-        else:
-            assert (await peer.answer()).json["notices"] == []
-            await peer.write(poll)
 
-        async def told() -> Read:
-            if not wait:
-                await peer.answer()  # of before it was read
-                await peer.write(poll)
-            [read] = (await peer.answer()).json["notices"]
+        async def ask() -> None:
+            """Held from here on; or answered already, with what was not yet read."""
             await peer.write(poll)
             if wait:
                 await until(lambda: server.hub.pulls.held)
+            else:
+                assert (await peer.answer()).json["notices"] == []
+
+        async def told() -> Read:
+            if not wait:
+                await peer.write(poll)
+            [read] = (await peer.answer()).json["notices"]
+            await ask()
             return dict(read)
+
+        await ask()
 
         yield told
 
