@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -12,6 +13,8 @@ import pytest
 import trio
 
 from pushd.cluster.bus.bus import Bus
+from pushd.cluster.owner.roll import Told
+from pushd.cluster.owner.rollcall import RollCall
 from pushd.settings.namespaces import Namespace
 from tests.support.app import KEY, Server, running_server
 from tests.support.cluster import EAST, WEST, Node, running_cluster
@@ -22,19 +25,40 @@ from tests.support.websocket import WebSocket
 
 ROOM = {"room": Namespace(presence=True)}
 IN_ROOM = "/v1/ws?channels=room:1"
-LEASE_S = 8.0  # of nodes in the test's own process
+PATIENCE_S = 240.0
+# Of sockets that nobody reads while the test waits.
+SILENT = {"heartbeat_interval": 600.0, "heartbeat_timeout": 3600.0}
 
 
 @pytest.fixture
-def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pushd.joining.Bus", partial(Bus, lease_s=LEASE_S, renew_s=0.5))
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[RollCall]:
+    """Those of the owners that have begun. No lease runs out, and nobody is sure, before the test
+    says that it is time: however busy the machine is, all that live have told of themselves."""
+    made: list[RollCall] = []
+
+    def make(bus: Bus, told: Told) -> RollCall:
+        call = RollCall(bus, told)
+        call.roll.settle_s = 3600.0
+        made.append(call)
+        return call
+
+    monkeypatch.setattr("pushd.joining.RollCall", make)
+    monkeypatch.setattr("pushd.joining.Bus", partial(Bus, lease_s=3600.0, renew_s=0.5, tick_s=0.1))
+    return made
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """What takes leases to be seen."""
-    with trio.fail_after(100):
+    with trio.fail_after(PATIENCE_S):
         while not condition():
             await trio.sleep(0.02)
+
+
+async def two_leases_pass(call: RollCall, edges: int) -> None:
+    """Since Redis was (there again), in which so many edges have told of themselves."""
+    roll = call.roll
+    await eventually(lambda: [each.confirmed for each in roll._nodes.values()] == [True] * edges)
+    roll.settles_at = -math.inf
+    await eventually(lambda: roll.known)
 
 
 async def told_in_room(server: Server) -> list[tuple[str, str]]:
@@ -75,15 +99,16 @@ async def test_a_user_of_two_nodes_stays_when_one_is_killed(tmp_path: Path) -> N
     """Really killed: its sessions go with its lease, and who was only there leaves."""
     rules = tmp_path / "rules.toml"
     rules.write_text("[namespaces.room]\npresence = true\n", "utf-8")
+    silent = {name: f"{seconds:.0f}s" for name, seconds in SILENT.items()}
     async with (
-        running_cluster(tmp_path, config=str(rules)) as cluster,
+        running_cluster(tmp_path, config=str(rules), **silent) as cluster,
         AsyncExitStack() as stack,
     ):
         east, west, owner = cluster.nodes[EAST], cluster.nodes[WEST], cluster.owner
         for node, user in ((east, "alice"), (west, "alice"), (east, "bob"), (west, "carol")):
             await stack.enter_async_context(connected(node, user))
         everybody = {"alice": (True, 2), "bob": (True, 1), "carol": (True, 1)}
-        with trio.fail_after(100):
+        with trio.fail_after(PATIENCE_S):
             while await seen(west) != everybody:
                 await trio.sleep(0.05)
             # Since the start nobody was sure.
@@ -91,13 +116,13 @@ async def test_a_user_of_two_nodes_stays_when_one_is_killed(tmp_path: Path) -> N
                 await trio.sleep(0.05)
         before = (await get(west, "/v1/channels/room:1/presence"))["cursor"]
         await east.kill()
-        with trio.fail_after(100):
+        with trio.fail_after(PATIENCE_S):
             while (found := await seen(owner)).get("bob", (False, 0))[0]:
                 assert found["alice"][0]
                 assert found["carol"] == (True, 1)
                 await trio.sleep(0.05)
         assert found["alice"] == (True, 1)
-        path = f"/v1/channels/$presence:room:1/messages?after={before}&wait=30"
+        path = f"/v1/channels/$presence:room:1/messages?after={before}&wait=60"
         told = (await get(west, path))["messages"]
         assert [(each["type"], each["data"]["user"]) for each in told] == [("leave", "bob")]
         [left] = (await get(west, "/v1/sessions?user=alice"))["items"]
@@ -107,12 +132,17 @@ async def test_a_user_of_two_nodes_stays_when_one_is_killed(tmp_path: Path) -> N
 # -- Redis, and the owner
 
 
-@pytest.mark.usefixtures("short_leases")
-async def test_without_redis_nobody_leaves(tmp_path: Path) -> None:
+async def test_without_redis_nobody_leaves(tmp_path: Path, calls: list[RollCall]) -> None:
     """And once it is there again, and everybody has had the time to say so, those do who have."""
-    async with running_nodes(tmp_path, edges=2, namespaces=ROOM) as nodes, AsyncExitStack() as more:
+    async with (
+        running_nodes(tmp_path, edges=2, namespaces=ROOM, **SILENT) as nodes,
+        AsyncExitStack() as more,
+    ):
         owner, (first, second) = nodes.owner, nodes.edges
-        await eventually(lambda: owner.hub.presence.state == "known")
+        assert owner.hub.presence.state == "unknown"
+        [call] = calls
+        await two_leases_pass(call, 2)
+        assert owner.hub.presence.state == "known"
         await more.enter_async_context(session(first, "alice", IN_ROOM))
         async with session(second, "bob", IN_ROOM):
             await eventually(lambda: _room(owner) == {"alice", "bob"})
@@ -124,9 +154,11 @@ async def test_without_redis_nobody_leaves(tmp_path: Path) -> None:
         listed = {each["user"]: each["state"] for each in answer.json["items"]}
         assert listed == dict.fromkeys(("alice", "bob", "dora"), "unknown")
         await nodes.redis.start()
-        await eventually(lambda: owner.hub.presence.state == "known")
+        await eventually(lambda: "carol" in users(owner))
+        assert users(owner) == ["alice", "bob", "carol", "dora"]
+        await two_leases_pass(call, 2)
         await eventually(lambda: _room(owner) == {"alice", "carol", "dora"})
-        assert users(owner) == ["alice", "carol", "dora"]
+        await eventually(lambda: users(owner) == ["alice", "carol", "dora"])
         # Alice has never left; presence keeps a minute of what was told, which this takes less of.
         assert [what for what in await told_in_room(owner) if what[1] == "alice"] in (
             [("join", "alice")],
@@ -144,8 +176,7 @@ def _room(server: Server) -> set[str]:
     )
 
 
-@pytest.mark.usefixtures("short_leases")
-async def test_the_owner_begins_anew(tmp_path: Path) -> None:
+async def test_the_owner_begins_anew(tmp_path: Path, calls: list[RollCall]) -> None:
     """Sessions of edges live on, with what was sent to them; they are there again as the new
     owner hears of them."""
     async with RedisServer(tmp_path / "redis") as redis, trio.open_nursery() as owners:
@@ -154,6 +185,7 @@ async def test_the_owner_begins_anew(tmp_path: Path) -> None:
             "cluster_key": CLUSTER_KEY,
             "cluster_sync": 0.1,
             "namespaces": ROOM,
+            **SILENT,
         }
         begin = partial(owners.start, _run, tmp_path / "owner", {"node_id": "owner", **common})
         owner, stop = await begin()
@@ -175,7 +207,10 @@ async def test_the_owner_begins_anew(tmp_path: Path) -> None:
             assert {channel, "session:nobodys"} <= owner.hub.log.heads.keys()
             await eventually(lambda: mine.id in owner.hub.sessions.by_id)
             await eventually(lambda: _room(owner) == {"alice"})
-            await eventually(lambda: owner.hub.presence.state == "known")
+            assert owner.hub.presence.state == "unknown"
+            assert "session:nobodys" in owner.hub.log.heads
+            await two_leases_pass(calls[-1], 1)
+            assert owner.hub.presence.state == "known"
             await eventually(lambda: "session:nobodys" not in owner.hub.log.heads)
             await owner.publish(channel, "after")
             while (await alice.expect("hint"))["seq"] < 2:
