@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import trio
 
 from pushd.client.events import Event, ReadElsewhere, Status, StatusKind
+
+# Of the others one tells how hints come. That pulls work again must not hide that hints do.
+_ABOUT_PULLS: Final = ("retrying", "recovered")
 
 
 class Signal:
@@ -29,7 +33,8 @@ class Signal:
 class Mailbox:
     """Events for one consumer. Taking the next one says that the one before is processed.
 
-    Bounded: a page of pulled messages, the latest status, and the latest read mark per channel.
+    Bounded: a page of pulled messages, the latest status of hints and of pulls, and the latest
+    read mark per channel.
     """
 
     def __init__(self, took: Callable[[Event], None]) -> None:
@@ -51,11 +56,14 @@ class Mailbox:
         self._filled.notify()
 
     def put_status(self, kind: StatusKind, detail: str) -> None:
-        """Takes the place of one that nobody has taken yet."""
+        """Takes the place of one of the same matter that nobody has taken yet."""
         # Only the latest matters to a consumer that is slow: the queue must not grow by these.
-        if self._queue and isinstance(self._queue[-1], Status):
+        kept: deque[Event] = deque()
+        while self._queue and isinstance(last := self._queue[-1], Status):
             self._queue.pop()
-        self.put([Status(kind, detail)])
+            if (last.kind in _ABOUT_PULLS) != (kind in _ABOUT_PULLS):
+                kept.appendleft(last)
+        self.put([*kept, Status(kind, detail)])
 
     def put_read(self, mark: ReadElsewhere) -> None:
         """Takes the place of an earlier one of the same channel."""

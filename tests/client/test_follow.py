@@ -10,7 +10,8 @@ from trio.testing import MockClock
 
 from pushd.client.answers import ChannelAnswer, MultiPulled, Refusal, ResetAnswer
 from pushd.client.ask import Ask
-from pushd.client.events import Dropped, Placed, Reset, Status
+from pushd.client.events import Dropped, Placed, Reset, Status, StatusKind
+from pushd.client.mailbox import Mailbox
 from pushd.client.problems import BadAnswer, Unreachable
 from pushd.errors import Forbidden
 from tests.client.fakes import EPOCH, HELLO, LATER, FakeServer, data, following, take
@@ -170,6 +171,16 @@ async def test_slow_consumer_keeps_one_status_only(
             server.links[-1].close(1012)
             await trio.sleep(60)
         assert events.ready <= 2
+
+
+async def test_that_pulls_work_again_does_not_hide_that_hints_do() -> None:
+    """Both may come at once, and before the consumer has taken either."""
+    mailbox = Mailbox(lambda _event: None)
+    told: list[StatusKind] = ["lost", "retrying", "live", "recovered"]
+    for kind in told:
+        mailbox.put_status(kind, "")
+    found = [await mailbox.next() for _ in range(len(mailbox))]
+    assert found == [Status("live", ""), Status("recovered", "")]
 
 
 async def test_reset_is_surfaced_and_followed(
