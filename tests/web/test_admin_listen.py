@@ -13,6 +13,7 @@ from pushd.settings import Address, Settings
 from pushd.web.table import OPERATIONS
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.http import Answer, ConnectionLost, Peer
+from tests.support.server import free_port
 from tests.web.test_table import body, target
 
 
@@ -62,15 +63,16 @@ async def test_the_other_one_serves_everything(server: Server) -> None:
     assert (await ask_admin(server, "GET", "/v1/stats")).status == 401
 
 
-async def test_both_are_drained(server: Server) -> None:
-    port = admin_port(server)
-    async with await Peer.open(("127.0.0.1", port)) as peer:
-        assert (await peer.ask("GET", "/healthz")).status == 200
-        server.stopper.asked.set()
-        assert await peer.is_closed()
-    await until(lambda: not server.hub.connections)
-    with pytest.raises(ConnectionLost):
-        await Peer.open(("127.0.0.1", port))
+async def test_both_are_drained(tmp_path: Path) -> None:
+    port = free_port()  # afterwards nobody else listens there
+    async with running_server(tmp_path, admin_listen=Address("127.0.0.1", port)) as server:
+        async with await Peer.open(("127.0.0.1", port)) as peer:
+            assert (await peer.ask("GET", "/healthz")).status == 200
+            server.stopper.asked.set()
+            assert await peer.is_closed()
+        await until(lambda: not server.hub.connections)
+        with pytest.raises(ConnectionLost):
+            await Peer.open(("127.0.0.1", port))
 
 
 async def test_the_admin_side_has_room_when_the_other_is_full(tmp_path: Path) -> None:

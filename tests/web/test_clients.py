@@ -23,13 +23,18 @@ def small(listener: socket.socket) -> None:
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """With a list of channels that no socket takes at once."""
-    async with running_server(tmp_path, tune=small, write_timeout=3.0) as running:
+    async with running_server(tmp_path, tune=small, write_timeout=60.0) as running:
         for start in range(0, 3000, 1000):
             channels = [f"{number:0240}" for number in range(start, start + 1000)]
             body = {"to": {"channels": channels}, "message": {"data": 1}}
             answer = await running.ask("POST", "/v1/publish", token=KEY, body=body)
             assert answer.status == 200
         yield running
+
+
+def impatient(server: Server) -> None:
+    """From now on whoever takes nothing is cut soon."""
+    server.hub.flusher.write_timeout = 0.5
 
 
 async def alone(server: Server) -> None:
@@ -47,6 +52,7 @@ async def test_a_large_answer_arrives_whole(server: Server) -> None:
 
 
 async def test_a_reader_that_stalls_is_cut_at_the_deadline(server: Server) -> None:
+    impatient(server)
     async with server.peer() as peer:
         await peer.write(LONG)
         await alone(server)
@@ -100,6 +106,7 @@ async def test_many_at_once(server: Server) -> None:
 
 
 async def test_the_server_ends_while_a_client_stalls(server: Server) -> None:
+    impatient(server)
     async with server.peer() as peer:
         await peer.write(LONG)
         await until(lambda: server.hub.counters.handovers)

@@ -51,7 +51,8 @@ schema = schemathesis.openapi.from_dict(_described)
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of its own; what it logs is looked at in the end."""
     home = tmp_path_factory.mktemp("described")
-    environ = {**os.environ, "PUSHD_API_KEY": KEY, "PUSHD_MAX_WAIT": "10ms"}
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("PUSHD_")}
+    environ = {**clean, "PUSHD_API_KEY": KEY, "PUSHD_MAX_WAIT": "10ms"}
     environ["PUSHD_SHED_LAG"] = "1h"  # a machine that is busy is not what this is about
     command = [sys.executable, "-m", "pushd", "serve", "--listen", "127.0.0.1:0"]
     command += ["--data", str(home / "data"), "--min-free-disk", "0", "--log-format", "json"]
