@@ -64,7 +64,8 @@ class World:
     ) -> None:
         self.log = Log()
         self.tails = Tails(memory, 1000)
-        self.fanout = Fanout(FanoutOptions(), Counters())
+        # A pass that was interrupted for long seems to have cost much: its channel would rest.
+        self.fanout = Fanout(FanoutOptions(longest_rest=0.0), Counters())
         self.wheel: TimingWheel[Expiring] = TimingWheel(0.25, 0.0)
         self.counters = Counters()
         self.pulls = Pulls(
