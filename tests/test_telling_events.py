@@ -62,7 +62,7 @@ async def hearing(
             heard.take(received)
         return reply
 
-    given = {"webhook_events": LIVE, "presence_grace": 0.0, **settings}
+    given = {"webhook_events": LIVE, "presence_grace": 0.0, "webhook_timeout": 60.0, **settings}
     async with (
         application(handle) as app,
         running_server(data, webhook_url=app.url, webhook_secret=WEBHOOK_SECRET, **given) as server,
@@ -212,8 +212,11 @@ async def test_events_that_are_refused_again_and_again_are_lost_and_said(tmp_pat
     assert heard.events[2]["data"]["user"] == "good"
 
 
-async def test_a_shutdown_tells_who_has_gone(tmp_path: Path) -> None:
+async def test_a_shutdown_tells_who_has_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also what was not told yet when everybody had gone."""
+    monkeypatch.setattr("pushd.application.LAST_WORDS_S", 60.0)
     go = trio.Event()
 
     async def slowly(received: Received) -> None:
