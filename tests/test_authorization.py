@@ -32,7 +32,7 @@ KEYS = {scope: f"key-with-the-scope-{scope}" for scope in SCOPES}
 LIMITED = "key-with-every-scope-for-one-channel"
 
 
-def token(user: str, seconds: int = 60, **grants: Any) -> str:
+def token(user: str, seconds: int = 3600, **grants: Any) -> str:
     claims = {"sub": user, "exp": int(time.time()) + seconds, "pushd": grants}
     return jwt.encode(claims, SECRET, "HS256")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 import trio
+import trio.testing
 
 from pushd import fetch as fetching
 from pushd import keysource
@@ -17,10 +18,17 @@ from pushd.errors import BadSetting
 from pushd.keysets import MAX_JWKS_BYTES
 from pushd.keysource import Place, RefreshedKeys, Sources, load_all
 from pushd.outbound import wire
+from tests.support.app import until
 from tests.support.jwks import ISS, Provider, key_set, ok, provider
+from tests.support.server import free_port
 from tests.support.tls import certificate
 
 ALGS = frozenset({"EdDSA"})
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "FETCH_S", 60.0)
 
 
 async def fetch(url: str) -> bytes:
@@ -109,11 +117,10 @@ async def test_a_slow_server_is_given_up(drip: bool, monkeypatch: pytest.MonkeyP
             await fetch(host.url)
 
 
-async def test_nobody_there() -> None:
-    async with provider() as host:
-        pass
+async def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadSetting, match="cannot be reached"):
-        await fetch(host.url)
+        await fetch(f"http://127.0.0.1:{free_port()}/jwks.json")
+    monkeypatch.setattr(fetching, "FETCH_S", 5.0)  # for those who look names up in vain
     with pytest.raises(BadSetting, match=r"nowhere\.invalid"):
         await fetch("https://nowhere.invalid/")
 
@@ -187,25 +194,33 @@ async def test_the_log_names_no_query() -> None:
         assert host.url in str(entries)
 
 
-async def test_it_refreshes_by_itself(autojump_clock: trio.testing.MockClock) -> None:
-    """Time is made to fly; the web server is a real one none the less."""
-    autojump_clock.autojump_threshold = 0.2
+async def test_it_refreshes_by_itself(mock_clock: trio.testing.MockClock) -> None:
+    """Time jumps when the test says so; the web server is a real one none the less."""
+    mock_clock.rate = 1.0
+
+    async def later(seconds: float) -> None:
+        await trio.testing.wait_all_tasks_blocked()  # it sleeps by now
+        mock_clock.jump(seconds)
+
     async with provider() as host, trio.open_nursery() as nursery:
         source = source_of(host, refresh_s=1000)
         await load_all((source,))
         nursery.start_soon(source.run)
         host.publish("two")
-        await trio.sleep(850)
-        assert kids(source) == ["one"]
-        await trio.sleep(200)
-        assert kids(source) == ["two"]
+        await later(800)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (kids(source), host.asked) == (["one"], 1)
+        await later(250)
+        await until(lambda: kids(source) == ["two"])
         assert host.asked == 2
         host.answer = answer("500 Oops")
-        await trio.sleep(1000)
-        assert host.asked > 2
+        with structlog.testing.capture_logs() as told:
+            await later(1000)
+            await until(lambda: told)
+        assert (told[0]["event"], host.asked) == ("keys not refreshed", 3)
         host.publish("three")
-        await trio.sleep(31)  # sooner than else: the last one failed
-        assert kids(source) == ["three"]
+        await later(31)  # sooner than else: the last one failed
+        await until(lambda: kids(source) == ["three"])
         nursery.cancel_scope.cancel()
 
 

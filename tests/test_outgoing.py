@@ -23,7 +23,7 @@ BIG = b"x" * 400_000  # more than both small buffers take
 
 @asynccontextmanager
 async def pair(
-    write_timeout: float = 10.0, kept: Kept | None = None
+    write_timeout: float = 60.0, kept: Kept | None = None
 ) -> AsyncIterator[tuple[Outgoing, socket.socket]]:
     """An outgoing side, and the peer's non-blocking socket. ``kept``: of several of them."""
     if kept is None:
@@ -232,7 +232,7 @@ async def test_a_cancelled_send_loses_and_repeats_nothing() -> None:
 
 @pytest.mark.parametrize("end", ["deadline", "peer leaves", "abort", "aclose"])
 async def test_send_all_ends_when_the_connection_does(end: str) -> None:
-    async with pair(write_timeout=0.05 if end == "deadline" else 10) as (out, peer):
+    async with pair(write_timeout=0.05 if end == "deadline" else 60) as (out, peer):
         stream = streamed(out)
         async with trio.open_nursery() as nursery:
 

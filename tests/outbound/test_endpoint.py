@@ -30,6 +30,8 @@ WITHIN_S = 50.0
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_DELAY_S", 0.001)
+    # How long a connection is kept: nobody closes one while the machine is busy elsewhere.
+    monkeypatch.setattr("pushd.outbound.client.KEEP_S", 60.0)
 
 
 @asynccontextmanager
@@ -153,13 +155,17 @@ async def test_a_hanging_application_ends_with_the_deadline_and_its_connection_i
         await trio.sleep_forever()
         raise AssertionError
 
-    async with application(handle) as app, endpoint_of(app.url, attempt_s=1.5) as endpoint:
-        with pytest.raises(NoAnswer, match=r"no whole answer within 1\.5 s"):
+    async with application(handle) as app, endpoint_of(app.url, attempt_s=0.3) as endpoint:
+        with pytest.raises(NoAnswer, match=r"no whole answer within 0\.3 s"):
             await endpoint.post(b"{}", id_="m", within_s=WITHIN_S, tries=2)
         with pytest.raises(NoAnswer):
-            await endpoint.post(b"{}", id_="m", within_s=2.0, tries=1000)
+            await endpoint.post(b"{}", id_="m", within_s=0.5, tries=1000)
+        with patience():
+            while len(app.received) < 2:  # the machine may have been slower than that
+                with pytest.raises(NoAnswer):
+                    await endpoint.post(b"{}", id_="m", within_s=0.5, tries=1)
     used = [each.connection for each in app.received]
-    assert len(set(used)) == len(used) >= 1, "none of them was used again"
+    assert len(set(used)) == len(used), "none of them was used again"
 
 
 async def test_no_more_connections_than_allowed() -> None:
