@@ -17,6 +17,7 @@ from pushd.settings import Address, Namespace, Settings, load
 from pushd.settings.declare import Declared
 from pushd.settings.kinds import Flag, Kind
 from pushd.settings.model import all_declared
+from pushd.settings.texts import Texts
 from pushd.settings.units import (
     parse_count,
     parse_duration,
@@ -213,6 +214,17 @@ def test_a_private_key_is_refused() -> None:
     write("-----BEGIN PRIVATE KEY-----\n", "key.pem")
     (problem,) = problems('[[jwt]]\nalg = "ES256"\npublic_key_file = "key.pem"')
     assert "private key" in problem
+
+
+TEXTS_SETTINGS = [item for item in TEXT_SETTINGS if isinstance(item.kind, Texts)]
+
+
+@pytest.mark.parametrize("item", TEXTS_SETTINGS, ids=lambda item: item.name)
+def test_several_texts_are_read_as_they_are_shown(item: Declared) -> None:
+    assert item.kind.parse("") == item.kind.parse(" None ") == ()
+    for value in ((), item.kind.parse(item.kind.form)):
+        assert item.kind.parse(item.kind.show(value)) == value
+        assert item.kind.from_toml(item.kind.plain(value), Path()) == value
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "[::1]"])

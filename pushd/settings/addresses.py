@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 from pushd.settings.kinds import BadValueError, Kind
+from pushd.settings.texts import Texts
 
 
 class Address(NamedTuple):
@@ -72,27 +72,13 @@ class OptionalListen(Kind[Address | None]):
         return None if value is None else self.show(value)
 
 
-class Origins(Kind[tuple[str, ...]]):
+class Origins(Texts):
     """Exact web origins, as a browser sends them in ``Origin``."""
 
     form, metavar = "https://app.example.com,https://admin.example.com", "ORIGIN,..."
     _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
-    def parse(self, text: str) -> tuple[str, ...]:
-        return self._all([part.strip() for part in text.split(",")] if text.strip() else [])
-
-    def from_toml(self, value: object, base: Path) -> tuple[str, ...]:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ValueError('must be a list, like ["https://app.example.com"]')
-        return self._all(value)
-
-    def show(self, value: tuple[str, ...]) -> str:
-        return ", ".join(value) or "none"
-
-    def plain(self, value: tuple[str, ...]) -> object:
-        return list(value)
-
-    def _all(self, origins: list[str]) -> tuple[str, ...]:
+    def read(self, origins: list[str]) -> tuple[str, ...]:
         problems = [problem for origin in origins if (problem := self._problem(origin))]
         if problems:
             raise BadValueError(problems)
@@ -111,30 +97,13 @@ class Origins(Kind[tuple[str, ...]]):
         return None
 
 
-class Networks(Kind[tuple[str, ...]]):
+class Networks(Texts):
     """IP networks or single addresses."""
 
     form, metavar = "10.0.0.0/8,192.0.2.7", "NETWORK,..."
+    in_quotes = True
 
-    def parse(self, text: str) -> tuple[str, ...]:
-        if text.strip() in ("", "none"):
-            return ()
-        return self._all([part.strip() for part in text.split(",")])
-
-    def from_toml(self, value: object, base: Path) -> tuple[str, ...]:
-        if isinstance(value, str):
-            return self.parse(value)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ValueError('must be a list, like ["10.0.0.0/8"]')
-        return self._all(value)
-
-    def show(self, value: tuple[str, ...]) -> str:
-        return ", ".join(value) or "none"
-
-    def plain(self, value: tuple[str, ...]) -> object:
-        return list(value)
-
-    def _all(self, networks: list[str]) -> tuple[str, ...]:
+    def read(self, networks: list[str]) -> tuple[str, ...]:
         found, problems = [], []
         for network in networks:
             try:

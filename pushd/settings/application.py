@@ -6,13 +6,13 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from pushd.settings.addresses import is_loopback
 from pushd.settings.declare import setting
 from pushd.settings.kinds import BadValueError, Count, Duration, Kind, Secret
+from pushd.settings.texts import Texts
 
 MINUTE: Final = 60.0
 MAX_AUTH_HEADERS: Final = 16
@@ -93,29 +93,13 @@ _KEPT_BACK = frozenset(
 )
 
 
-class HeaderNames(Kind[tuple[str, ...]]):
+class HeaderNames(Texts):
     """Names of request headers, in lower case."""
 
     form, metavar = "cookie,x-tenant", "NAME,..."
     _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 
-    def parse(self, text: str) -> tuple[str, ...]:
-        if text.strip().lower() in ("", "none"):
-            return ()
-        return self._all([part.strip() for part in text.split(",")])
-
-    def from_toml(self, value: object, base: Path) -> tuple[str, ...]:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ValueError('must be a list, like ["cookie"]')
-        return self._all(value)
-
-    def show(self, value: tuple[str, ...]) -> str:
-        return ", ".join(value) or "none"
-
-    def plain(self, value: tuple[str, ...]) -> object:
-        return list(value)
-
-    def _all(self, names: list[str]) -> tuple[str, ...]:
+    def read(self, names: list[str]) -> tuple[str, ...]:
         lower = [name.lower() for name in names]
         problems = [f"{name!r} is no header" for name in lower if not self._NAME.fullmatch(name)]
         problems += [f"{name!r} cannot be sent" for name in lower if name in _KEPT_BACK]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from pushd.settings.application import OptionalUrl
 from pushd.settings.declare import setting
 from pushd.settings.kinds import BadValueError, Count, Duration, Kind
 from pushd.settings.tables import suggestion
+from pushd.settings.texts import Texts
 
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
@@ -41,30 +41,13 @@ class OptionalModule(Kind[str | None]):
         return value
 
 
-class Events(Kind[tuple[str, ...]]):
+class Events(Texts):
     """Some of the events, ``all`` of them, or none."""
 
     form, metavar = "message.published,user.online", "EVENT,..."
+    in_quotes = True
 
-    def parse(self, text: str) -> tuple[str, ...]:
-        if text.strip() in ("", "none"):
-            return ()
-        return self._all([part.strip() for part in text.split(",")])
-
-    def from_toml(self, value: object, base: Path) -> tuple[str, ...]:
-        if isinstance(value, str):
-            return self.parse(value)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise ValueError('must be a list, like ["message.published"]')
-        return self._all(value)
-
-    def show(self, value: tuple[str, ...]) -> str:
-        return ", ".join(value) or "none"
-
-    def plain(self, value: tuple[str, ...]) -> object:
-        return list(value)
-
-    def _all(self, events: list[str]) -> tuple[str, ...]:
+    def read(self, events: list[str]) -> tuple[str, ...]:
         if events == ["all"]:
             return EVENTS
         problems = [
