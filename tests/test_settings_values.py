@@ -216,10 +216,10 @@ def test_a_private_key_is_refused() -> None:
     assert "private key" in problem
 
 
-TEXTS_SETTINGS = [item for item in TEXT_SETTINGS if isinstance(item.kind, Texts)]
+OF_SEVERAL_TEXTS = [item for item in TEXT_SETTINGS if isinstance(item.kind, Texts)]
 
 
-@pytest.mark.parametrize("item", TEXTS_SETTINGS, ids=lambda item: item.name)
+@pytest.mark.parametrize("item", OF_SEVERAL_TEXTS, ids=lambda item: item.name)
 def test_several_texts_are_read_as_they_are_shown(item: Declared) -> None:
     assert item.kind.parse("") == item.kind.parse(" None ") == ()
     for value in ((), item.kind.parse(item.kind.form)):
