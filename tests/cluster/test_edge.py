@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import trio
 
 from pushd.answers import answer_of
 from pushd.cluster.bus.bus import Bus
+from pushd.cluster.edge.following import Following
 from tests.support.app import KEY, Server, running_server, until
 from tests.support.redis import RedisServer
 
@@ -223,3 +225,29 @@ async def test_rights_that_are_taken_at_the_owner_are_gone_at_an_edge(tmp_path: 
         await answer_of(partial(log.unrevoke, "user", "alice"))
         await until(lambda: not edge.hub.log.revocations)
         assert (await edge.pull("all", token, after="0")).status == 200
+
+
+async def test_an_owner_where_much_changes_is_asked_no_more_often_than_it_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    least, asked, step = 0.5, list[float](), Following.step
+
+    async def noted(self: Following) -> bool:
+        asked.append(trio.current_time())
+        return await step(self)
+
+    async with pair(tmp_path) as nodes, trio.open_nursery() as nursery:
+        monkeypatch.setattr("pushd.cluster.edge.edge.LEAST_S", least)
+        monkeypatch.setattr(Following, "step", noted)
+
+        async def change() -> None:
+            for number in count():
+                member = f"u{number % 100}"
+                await answer_of(partial(nodes.owner.hub.log.change_members, "team", [member], []))
+                await answer_of(partial(nodes.owner.hub.log.change_members, "team", [], [member]))
+
+        nursery.start_soon(change)
+        await until(lambda: len(asked) > 5)
+        nursery.cancel_scope.cancel()
+    # Half of it: the machine may stand still between the look at the clock and the question.
+    assert all(later - before >= least / 2 for before, later in pairwise(asked[1:]))

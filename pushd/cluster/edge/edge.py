@@ -23,6 +23,7 @@ from pushd.metrics import Gauge, Total
 
 ALONE_S: Final = 0.25  # between two questions while nobody says what has changed
 RETRY_S: Final = 0.25
+LEAST_S: Final = 0.02  # between two questions, however often something changes
 LONELY_S: Final = 5.0  # without having heard of an owner, until that is said
 
 log = structlog.get_logger("pushd.cluster")
@@ -172,6 +173,7 @@ class Edge:
         while True:
             self._look()
             self._wake = trio.Event()
+            least = trio.current_time() + LEAST_S
             pause = self._sync_s if self._bus.state.connected else min(ALONE_S, self._sync_s)
             try:
                 if self._upstream.record is None:
@@ -185,6 +187,8 @@ class Edge:
                 pause = RETRY_S
             with trio.move_on_after(pause):
                 await self._wake.wait()
+            if pause:
+                await trio.sleep_until(least)
 
     def _say_lonely(self) -> None:
         if not self._quiet and trio.current_time() - self._began > LONELY_S:
