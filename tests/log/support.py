@@ -29,7 +29,7 @@ async def opened(directory: Path, options: LogOptions = OPTIONS) -> AsyncIterato
     """A log that runs; closed as ``pushctl serve`` closes it. A break-down is raised here."""
     log = Log(directory, options)
     error: BaseException | None = None  # never a cancellation: the deadline must be heard
-    with trio.fail_after(90):
+    with trio.fail_after(300):
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(log.run)
