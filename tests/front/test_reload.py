@@ -27,6 +27,7 @@ PATH = "/v1/channels/news/messages?after=0"
 @pytest.fixture(autouse=True)
 def looks_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushd.enforcer.LOOK_S", 1e9)
+    monkeypatch.setattr("pushd.fetch.FETCH_S", 600.0)
 
 
 @pytest.fixture
