@@ -51,7 +51,7 @@ async def test_a_held_multi_pull_is_answered_by_a_new_inbox(server: Server) -> N
             await server.publish("user:carol:late", 1)
 
         nursery.start_soon(publish)
-        answer = await peer.ask("POST", "/v1/pull", token=token, body={"mine": True, "wait": 30})
+        answer = await peer.ask("POST", "/v1/pull", token=token, body={"mine": True, "wait": 60})
     channel = answer.json["channels"]["user:carol:late"]
     assert [message["data"] for message in channel["messages"]] == [1]
     assert not server.hub.pulls.held

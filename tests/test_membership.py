@@ -21,7 +21,7 @@ TEAM = "group:team"
 MESSAGES = f"/v1/channels/{TEAM}/messages"
 
 
-def mine(wait: int = 30, **members: Any) -> dict[str, Any]:
+def mine(wait: int = 60, **members: Any) -> dict[str, Any]:
     return {"mine": True, "wait": wait, **members}
 
 
@@ -359,9 +359,8 @@ async def test_a_session_that_cannot_be_told_keeps_no_other(
         server.socket(token=server.token("alice")) as broken,
         server.socket(token=server.token("alice")) as other,
     ):
-        for socket in (broken, other):
-            await socket.expect("hello")
-        first = next(iter(server.hub.sessions.by_id.values()))
+        ids = [(await socket.expect("hello"))["session"] for socket in (broken, other)]
+        first = server.hub.sessions.by_id[ids[0]]
         tell = type(first).tell
 
         def fail_once(each: Session, *arguments: Any, **named: Any) -> None:
