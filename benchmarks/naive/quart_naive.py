@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,12 @@ class Store:
         with self._db:
             self._db.execute("INSERT INTO message VALUES (?, ?, ?, ?)", (channel, seq, at, data))
 
+    def close(self) -> None:
+        self._db.close()
 
-def make_app(directory: Path) -> QuartTrio:
+
+def make_app(store: Store) -> QuartTrio:
     app = QuartTrio(__name__)
-    store = Store(directory / "naive.db")
     channels: dict[str, Channel] = {}
     lock = trio.Lock()
 
@@ -102,8 +105,8 @@ def make_app(directory: Path) -> QuartTrio:
     @app.websocket("/v1/ws")
     async def hints() -> None:
         channel = channels.setdefault(websocket.args["channels"], Channel())
-        await websocket.send(app.json.dumps({"type": "hello", "head": channel.seq}))
         sent = channel.seq
+        await websocket.send(app.json.dumps({"type": "hello", "head": sent}))
         while True:
             if channel.seq == sent:
                 await channel.changed.wait()
@@ -129,8 +132,8 @@ async def serve(
     config.keep_alive_timeout = 600
     config.keep_alive_max_requests = 10**9
     config.errorlog = None
-    app = make_app(directory)
-    await hypercorn.trio.serve(app, config, task_status=task_status)
+    with closing(Store(directory / "naive.db")) as store:
+        await hypercorn.trio.serve(make_app(store), config, task_status=task_status)
 
 
 async def main() -> None:

@@ -42,9 +42,10 @@ class Hub:
 
     async def serve_subscriber(self, request: WebSocketRequest) -> None:
         ws = await request.accept()
-        await ws.send_message(f'{{"type":"hello","heads":{{"bench":{{"head":{self.seq}}}}}}}')
+        # Before its hello: who has that may publish at once, and wants to hear of it.
         self.subscribers.add(ws)
         try:
+            await ws.send_message(f'{{"type":"hello","heads":{{"bench":{{"head":{self.seq}}}}}}}')
             while True:
                 await ws.get_message()  # heartbeats: nothing to answer
         except ConnectionClosed:

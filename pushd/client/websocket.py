@@ -20,6 +20,7 @@ from pushd.client.problems import parse_retry_after
 
 SUBPROTOCOL: Final = "pushd.v1"
 _CONNECT_S: Final = 10.0
+_ANSWER_S: Final = 10.0  # to the handshake
 _DISCONNECT_S: Final = 1.0
 # The library stops reading, pongs included, while this many messages are unread.
 _QUEUED: Final = 256
@@ -136,7 +137,7 @@ async def _open_stream(url: str) -> tuple[_Stream, str, str]:
 def _answer_in_time() -> Iterator[None]:
     """Whoever takes a connection and says nothing may be a proxy that knows no WebSockets."""
     try:
-        with trio.fail_after(_CONNECT_S):
+        with trio.fail_after(_ANSWER_S):
             yield
     except trio.TooSlowError:
         raise LinkLost("the WebSocket was not answered in time", blocked=True) from None

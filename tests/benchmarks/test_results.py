@@ -64,7 +64,7 @@ def test_a_server_that_fails_is_shown_with_what_it_said(tmp_path: Path) -> None:
 
 
 def test_a_server_is_ended_whatever_happens(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "print('ready', flush=True); input()"]
+    command = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(600)"]
     running = servers.process(command, tmp_path)
     started = running.__enter__()
     servers.await_line(started)

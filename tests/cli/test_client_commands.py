@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from pushd.cli import main
 from tests.cli.fakes import EPOCH, KEY, Server, run, serving
+from tests.support.refusing import nobody_listens
 
 
 @pytest.fixture
@@ -212,9 +213,8 @@ def test_key_and_token_exclude_each_other(server: Server) -> None:
 
 
 def test_no_server_says_what_to_do() -> None:
-    with Server() as gone:
-        url = gone.url
-    result = run(None, "pull", "a", PUSHD_URL=url)
+    with nobody_listens() as url:
+        result = run(None, "pull", "a", PUSHD_URL=url)
     assert result.exit_code == 1
     assert f"No server answers at {url}" in result.stderr
     assert "make run" in result.stderr

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from pushd.settings import Settings
 from pushd.settings.docs import settings_markdown
 from pushd.settings.model import by_name
 from tests.support import jwks
+from tests.support.terminal import on_a_terminal
 
 SECRET = "correct-horse-battery-staple-0123456789"
 
@@ -120,27 +118,8 @@ def test_docs() -> None:
     assert run("config", "docs").stdout == settings_markdown()
 
 
-def on_a_terminal(**environ: str) -> str:
-    """What ``config show`` writes to a real terminal."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "pushd", "config", "show"]
-    env = {**os.environ, "TERM": "xterm", "COLUMNS": "120", **environ}
-    with subprocess.Popen(command, stdout=theirs, stdin=subprocess.DEVNULL, env=env) as process:
-        os.close(theirs)
-        written = b""
-        try:
-            while more := os.read(ours, 65536):
-                written += more
-        except OSError:  # EIO: the other side has closed
-            pass
-        finally:
-            os.close(ours)
-    assert process.returncode == 0
-    return written.decode()
-
-
 def test_a_terminal_gets_a_table_in_colour_unless_it_wants_none() -> None:
-    colourful, plain = on_a_terminal(NO_COLOR=""), on_a_terminal(NO_COLOR="1")
+    colourful, plain = (on_a_terminal("config", "show", NO_COLOR=each) for each in ("", "1"))
     assert "\x1b[2m" in colourful
     assert all(f" {name} " in plain for name in ("max_body", "heartbeat_interval"))
     assert "\x1b[3" not in plain  # bold and dim may stay, colours may not

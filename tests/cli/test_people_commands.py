@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from click.testing import CliRunner
 import pushd.testing
 from pushd.cli import main
 from pushd.handlers import registered
+from tests.support.terminal import on_a_terminal
 from tests.support.websocket import WebSocket
 
 HANDLERS = """
@@ -93,9 +93,11 @@ async def type_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     registered.clear()  # of others; the fixture own_handlers brings them back
     (tmp_path / "handlers_of_the_commands.py").write_text(HANDLERS, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    # Nobody answers pings while a command runs, and a dozen of them take their time.
     async with pushd.testing.server(
-        handlers="handlers_of_the_commands", namespaces={"room": {"presence": True}}
-    ) as node:
+        handlers="handlers_of_the_commands", namespaces={"room": {"presence": True}},
+        heartbeat_timeout="1h",
+    ) as node:  # fmt: skip
         yield Shell(node, tmp_path)
 
 
@@ -347,14 +349,9 @@ def test_help_has_examples(words: str) -> None:
 async def test_a_terminal_gets_a_table(type_: Shell) -> None:
     """For people, and without tabs."""
     await type_.good("groups", "add", "staff", "alice")
-    environ = {**os.environ, "PUSHD_URL": type_.node.url, "PUSHD_API_KEY": type_.node.key}
-    leader, follower = pty.openpty()
-    with open(leader, "rb", buffering=0) as terminal:
-        with open(follower, "wb", buffering=0) as end:
-            command = [sys.executable, "-m", "pushd", "groups", "members", "staff"]
-            process = subprocess.Popen(command, stdout=end, env=environ, cwd=type_.home)
-        await trio.to_thread.run_sync(process.wait)
-        text = terminal.read(4096).decode()
+    environ = {"PUSHD_URL": type_.node.url, "PUSHD_API_KEY": type_.node.key}
+    table = partial(on_a_terminal, "groups", "members", "staff", cwd=type_.home, **environ)
+    text = await trio.to_thread.run_sync(table)
     head, row = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.splitlines()[:2])
     assert head.split() == ["user", "online", "joined"]
     assert row.split()[:2] == ["alice", "no"]

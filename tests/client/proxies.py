@@ -95,13 +95,18 @@ class _Passage:
                     await self._client.send_all(answer)
                     break
                 await server.send_all(data)
-        self.scope.cancel()
+        await self._end()
 
     async def _down(self, server: trio.SocketStream) -> None:
         with suppress(*_GONE):
             async for data in server:
                 await self._hold()
                 await self._client.send_all(self._proxy.thin(data))
+        await self._end()
+
+    async def _end(self) -> None:
+        """Of one that is frozen neither end hears, not even that the other has closed it."""
+        await self._hold()
         self.scope.cancel()
 
     async def _hold(self) -> None:

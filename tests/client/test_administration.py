@@ -307,7 +307,7 @@ async def test_waiting_until_it_is_delivered(service: Client, alice: Client) -> 
                 pass
 
         nursery.start_soon(process)
-        done = await service.publish_to("ho", users=["alice"], wait_delivered="alice", wait_s=20)
+        done = await service.publish_to("ho", users=["alice"], wait_delivered="alice", wait_s=60)
         assert done.delivered is True
         assert [each.channel for each in done] == ["user:alice"]
         nursery.cancel_scope.cancel()

@@ -14,6 +14,7 @@ from trio_websocket import WebSocketRequest, serve_websocket
 from pushd.client.link import LinkLost
 from pushd.client.websocket import open_link, split_channels, websocket_url
 from pushd.core.names import MAX_CHANNEL_BYTES
+from tests.support.refusing import nobody_listens
 
 Handler = Callable[[WebSocketRequest], Awaitable[None]]
 
@@ -102,7 +103,7 @@ async def test_a_refused_handshake_tells_status_and_delay() -> None:
 async def test_no_answer_to_the_handshake_may_be_that_of_a_proxy(
     monkeypatch: pytest.MonkeyPatch, said: bytes | None
 ) -> None:
-    monkeypatch.setattr("pushd.client.websocket._CONNECT_S", 1.0)
+    monkeypatch.setattr("pushd.client.websocket._ANSWER_S", 1.0)
 
     async def handler(stream: trio.SocketStream) -> None:
         await stream.receive_some()
@@ -130,15 +131,10 @@ async def test_another_subprotocol_is_no_link() -> None:
 
 
 async def test_nobody_listening_is_a_lost_link() -> None:
-    async with serving(_never) as url:
-        pass
-    lost = await lost_at(url)
+    with nobody_listens() as url:
+        lost = await lost_at(url)
     assert "no connection" in lost.reason
     assert not lost.blocked, "nor is there anybody for another transport"
-
-
-async def _never(request: WebSocketRequest) -> None:
-    raise AssertionError("reached")
 
 
 async def test_an_error_of_the_body_comes_out_alone() -> None:
