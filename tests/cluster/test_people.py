@@ -17,6 +17,8 @@ from tests.support.http import Answer, request
 from tests.support.nodes import Nodes, running_nodes
 from tests.support.sessions import session
 
+pytestmark = pytest.mark.usefixtures("patient_nodes")
+
 
 @pytest.fixture
 async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:

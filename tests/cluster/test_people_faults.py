@@ -23,6 +23,8 @@ from tests.support.redis import RedisServer
 from tests.support.sessions import session
 from tests.support.websocket import WebSocket
 
+pytestmark = pytest.mark.usefixtures("patient_nodes")
+
 ROOM = {"room": Namespace(presence=True)}
 IN_ROOM = "/v1/ws?channels=room:1"
 PATIENCE_S = 240.0
@@ -43,7 +45,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[RollCall]:
         return call
 
     monkeypatch.setattr("pushd.joining.RollCall", make)
-    monkeypatch.setattr("pushd.joining.Bus", partial(Bus, lease_s=3600.0, renew_s=0.5, tick_s=0.1))
+    patient = partial(Bus, timeout_s=60.0, lease_s=3600.0, renew_s=0.5, tick_s=0.1)
+    monkeypatch.setattr("pushd.joining.Bus", patient)
     return made
 
 

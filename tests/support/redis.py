@@ -18,7 +18,7 @@ from redis.retry import Retry
 from tests.support.server import free_port
 from tests.support.tls import certificate
 
-PATIENCE = 60.0  # a bound for machines that are busy, not an expectation
+PATIENCE = 120.0  # a bound for machines that are busy, not an expectation
 
 
 class RedisServer:
