@@ -20,9 +20,13 @@ SOURCE = Path(__file__).parents[2] / "client-js" / "src"
 _CONNECT = """(async () => {
   const { connect, indexedStore } = await import('/client/index.js')
   const base = %s
-  const { token, store, ahead_s: ahead, ...options } = %s
+  const { token, store, left_s: left, ...options } = %s
   if (store) options.store = store === 'indexed' ? indexedStore('cursors') : store
-  if (ahead) options.env = { wall: () => Date.now() + ahead * 1000 }
+  if (left) {
+    const { exp } = JSON.parse(atob(token[0].split('.')[1].replace(/-/g, '+').replace(/_/g, '/')))
+    let began
+    options.env = { wall: () => (exp - left) * 1000 + Date.now() - (began ??= Date.now()) }
+  }
   globalThis.asked = 0
   const tokens = () => token[Math.min(asked++, token.length - 1)]
   globalThis.push = connect(base, { token: Array.isArray(token) ? tokens : token, ...options })
@@ -55,7 +59,8 @@ class Tab:
         """The client comes from the page's own site, so that it does when the server is away.
 
         ``token``: several are given out by a function, the last one for ever. ``store`` may be
-        ``indexed``. ``ahead_s``: what the page's clock is ahead of the server's.
+        ``indexed``. ``left_s``: the page's clock is ahead of the server's, so that the first token
+        seems to have this much time left when the page looks at it.
         """
         given = {"token": token, **options}
         await self.page.run(_CONNECT % (json.dumps(base), json.dumps(given)))
@@ -68,9 +73,8 @@ class Tab:
 
     async def goes(self, address: str) -> None:
         await self.page.call("Page.navigate", url=address)
-        there = f"document.readyState === 'complete' && location.href === {json.dumps(address)}"
         with trio.fail_after(START_S):
-            while not await self.page.run(there):
+            while await self.page.shown() != address:
                 await trio.sleep(0.01)
 
     async def listen(self, channel: str, **options: Any) -> None:
