@@ -96,10 +96,11 @@ async def authenticate_late(
         assert closed.value.code in (1012, 1013)
 
 
-async def keep_open(server: ServerProcess, sent: bytes) -> None:
+async def keep_open(server: ServerProcess, sent: bytes, task_status: trio.TaskStatus[None]) -> None:
     """A connection that waits between or within requests is closed."""
     async with await Http.open(server.address) as http:
         await http.write(sent)
+        task_status.started()
         with pytest.raises(ConnectionLost):
             await http.read_exactly(1)
 
@@ -149,8 +150,8 @@ async def fill(server: ServerProcess, nursery: trio.Nursery) -> None:
         await nursery.start(listen_to_the_end, server, f"listener-{number}")
     await nursery.start(stay_silent, server)
     await nursery.start(authenticate_late, server, stopping)
-    nursery.start_soon(keep_open, server, b"")
-    nursery.start_soon(keep_open, server, b"GET /healthz HTTP/1.1\r\nHost: a")
+    await nursery.start(keep_open, server, b"")
+    await nursery.start(keep_open, server, b"GET /healthz HTTP/1.1\r\nHost: a")
 
 
 async def test_goodbyes_are_not_spread_over_more_than_the_drain(tmp_path: Path) -> None:
