@@ -40,7 +40,7 @@ from tests.support.frames import CONTINUATION, fragments, frame
 from tests.support.http import ConnectionLost, patience, request
 from tests.support.websocket import CLOSE, PING, PONG, TEXT
 
-SETTINGS = {"max_body": "2KiB", "head_timeout": "2s", "idle_timeout": "2s", "log_level": "info"}
+SETTINGS = {"max_body": "2KiB", "log_level": "info"}
 
 HTTP = [data for data, _ in BAD.values() if len(data) < 2000]
 HTTP += [*RIGHT.values(), *CUT.values()] * 6  # what is right reaches deeper
