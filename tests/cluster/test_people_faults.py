@@ -119,6 +119,9 @@ async def test_a_user_of_two_nodes_stays_when_one_is_killed(tmp_path: Path) -> N
                 await trio.sleep(0.05)
         before = (await get(west, "/v1/channels/room:1/presence"))["cursor"]
         await east.kill()
+        lease = f"pushd:sessions:{EAST}"
+        assert -1 != await cluster.redis.run("PTTL", lease) <= 15_000
+        await cluster.redis.run("PEXPIRE", lease, 50)  # which is when it would end
         with trio.fail_after(PATIENCE_S):
             while (found := await seen(owner)).get("bob", (False, 0))[0]:
                 assert found["alice"][0]
