@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from pushd.cluster.bus.bus import Bus
 from pushd.settings.namespaces import Namespace
 from tests.support.app import KEY, Server, Socket, until
 from tests.support.groups import join
@@ -21,7 +23,9 @@ pytestmark = pytest.mark.usefixtures("patient_nodes")
 
 
 @pytest.fixture
-async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
+async def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Nodes]:
+    patient = partial(Bus, timeout_s=60.0, lease_s=3600.0, renew_s=0.5)
+    monkeypatch.setattr("pushd.joining.Bus", patient)
     rooms = {"room": Namespace(presence=True)}
     async with running_nodes(tmp_path, edges=2, namespaces=rooms) as nodes:
         nodes.owner.hub.access.sight.settle(True)  # it would be, two leases after the start
@@ -385,8 +389,11 @@ async def test_a_publish_waits_for_a_device_of_another_node(nodes: Nodes, delive
     assert answer["results"][0]["online"] is True
 
 
-async def test_a_session_is_sent_to_before_the_owner_has_heard_of_it(nodes: Nodes) -> None:
+async def test_a_session_is_sent_to_before_the_owner_has_heard_of_it(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a call is answered that comes right after hello. Here the owner never hears of it."""
+    monkeypatch.setattr("pushd.sessionchannels.VOUCHED_S", 3600.0)  # it is over when the test says
     edge, owner = nodes.edge, nodes.owner
     nodes.owner.hub.sessions.enter = lambda session: None  # type: ignore[method-assign]
     async with session(edge, "alice") as alice:
