@@ -15,6 +15,13 @@ from pushd.core.topics import Link, Subscription
 from pushd.core.wheel import Expiring
 
 
+def _new_id() -> str:
+    """Commands take one that begins with a hyphen for an option."""
+    while (made := secrets.token_urlsafe(12)).startswith("-"):
+        pass
+    return made
+
+
 class Session(Expiring):
     """One live connection, or client that polls, of one user and device. Transports derive from
     it. ``counted``: it is one of those of which a user may have so many. ``node``: the other node
@@ -47,7 +54,7 @@ class Session(Expiring):
         # As a close code and in words; of a connection that breaks there is no more to say.
         self.end_code = 1006
         self.end_reason = "lost"
-        self.id = secrets.token_urlsafe(12)
+        self.id = _new_id()
         self.identity = identity
         self.user = identity.user
         self.device = device

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -199,6 +200,17 @@ async def test_kicks(type_: Shell, session: dict[str, Any], what: str) -> None:
     refused = await type_("inbox", token=token)
     assert refused.code == (1 if what == "revoke" else 0)
     assert ("revoked" in refused.err) == (what == "revoke")
+
+
+async def test_any_session_can_be_named(type_: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chance gives one of 64 a name that commands would take for an option."""
+    given = iter(["-by-chance", "-once-more", "by-chance"])
+    chance = SimpleNamespace(token_urlsafe=lambda _size: next(given))
+    monkeypatch.setattr("pushd.session.secrets", chance)
+    async with await WebSocket.open(("127.0.0.1", type_.node.port)) as socket:
+        await socket.upgrade("/v1/ws", token=type_.node.token("alice"))
+        found = (await socket.message())["session"]
+        assert (await type_.good("sessions", "kick", found)).out == "1 session ended\n"
 
 
 async def test_a_session_that_is_not_there(type_: Shell, session: dict[str, Any]) -> None:

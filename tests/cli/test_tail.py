@@ -187,7 +187,7 @@ def test_a_signal_ends_tail_cleanly(server: Server, number: signal.Signals) -> N
 
     def held(method: str, target: str, body: Any) -> tuple[int, dict[str, Any]]:
         if body and body.get("wait") and "news" in body["cursors"] and "." in str(body["cursors"]):
-            release.wait(60)
+            release.wait(180)
         return answer(method, target, body)
 
     server.answer = held  # type: ignore[method-assign]
@@ -197,7 +197,7 @@ def test_a_signal_ends_tail_cleanly(server: Server, number: signal.Signals) -> N
         assert tail.stdout is not None
         assert tail.stdout.readline().rstrip().endswith("now")
         tail.send_signal(number)
-        _, errors = tail.communicate(timeout=60)
+        _, errors = tail.communicate(timeout=180)
         release.set()
     assert tail.returncode == 0
     assert "Traceback" not in errors

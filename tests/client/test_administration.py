@@ -53,7 +53,7 @@ async def node(
     (tmp_path / "handlers_of_this_test.py").write_text(HANDLERS, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     rooms = {"room": {"presence": True}}
-    with trio.fail_after(60):
+    with trio.fail_after(180):
         async with pushd.testing.server(
             handlers="handlers_of_this_test", namespaces=rooms, presence_grace=0.0
         ) as running:

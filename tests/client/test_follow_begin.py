@@ -184,7 +184,7 @@ async def test_an_iterator_that_is_left_ends_and_acks(server: FakeServer) -> Non
             if isinstance(event, Received) and event.data == 2:
                 break
         gc.collect()
-        with trio.fail_after(60):
+        with trio.fail_after(180):
             await background.ended.wait()
     assert [cursors for _, cursors in server.acks] == [{"a": f"{EPOCH}.1"}]
 

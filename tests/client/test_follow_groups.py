@@ -25,7 +25,7 @@ each_way = pytest.mark.parametrize("way", WAYS)
 @asynccontextmanager
 async def both(device: str | None = "phone") -> AsyncIterator[tuple[Client, Client]]:
     """Alice and a service."""
-    with trio.fail_after(60):
+    with trio.fail_after(180):
         async with (
             pushd.testing.server() as node,
             node.service() as service,

@@ -9,7 +9,7 @@ from pushd.client import Expiring, FollowOptions, Received
 
 
 async def test_a_slow_consumer_is_told() -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(180):
         async with (
             pushd.testing.server(retention_messages=10, expiring_percent=90) as node,
             node.service() as service,

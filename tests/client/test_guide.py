@@ -19,7 +19,7 @@ from pushd.handlers import registered
 
 PAGE = Path(__file__).parents[2] / "docs" / "python-client.md"
 BLOCKS = re.findall(r"(?ms)^```python\n(.*?)^```$", PAGE.read_text("utf-8"))
-TIME_S = 60.0
+TIME_S = 180.0
 HANDLERS = """
 from pushd.handlers import Call, handler
 

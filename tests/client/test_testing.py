@@ -26,7 +26,7 @@ async def test_publish_pull_and_follow_as_user_and_service() -> None:
         assert [item.channel for item in await service.channels()] == ["user:alice"]
         with pytest.raises(Forbidden):
             await alice.publish("news", "may not")
-        with trio.fail_after(60):
+        with trio.fail_after(180):
             async for event in alice.follow("user:alice"):
                 if isinstance(event, Received):
                     break
@@ -63,7 +63,7 @@ async def test_settings_are_written_as_in_the_file() -> None:
             with pytest.raises(TooLarge):
                 await service.publish("news", "x" * 3000)
         async with node.client("alice", subscribe=()) as alice:
-            with trio.fail_after(60):
+            with trio.fail_after(180):
                 assert isinstance(await anext(alice.follow("news")), Placed)
 
 
