@@ -75,7 +75,7 @@ class World:
             self.log,  # type: ignore[arg-type]
             Places(self.log, RULES),  # type: ignore[arg-type]
             self.tails,
-            Fanout(FanoutOptions(), Counters()),
+            Fanout(FanoutOptions(longest_rest=0.0), Counters()),  # as in tests/test_pulls.py
             TimingWheel[Expiring](0.25, 0.0),
             Responses(),
             Counters(),
