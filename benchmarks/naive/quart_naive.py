@@ -102,6 +102,13 @@ def make_app(store: Store) -> QuartTrio:
             messages=messages,
         )
 
+    _serve_hints(app, channels)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.compact = True  # type: ignore[attr-defined]
+    return app
+
+
+def _serve_hints(app: QuartTrio, channels: dict[str, Channel]) -> None:
     @app.websocket("/v1/ws")
     async def hints() -> None:
         channel = channels.setdefault(websocket.args["channels"], Channel())
@@ -112,10 +119,6 @@ def make_app(store: Store) -> QuartTrio:
                 await channel.changed.wait()
             sent = channel.seq
             await websocket.send(app.json.dumps({"type": "hint", "epoch": EPOCH, "seq": sent}))
-
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.json.compact = True  # type: ignore[attr-defined]
-    return app
 
 
 async def serve(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from pushd.cluster.edge import dialing
-from pushd.cluster.edge.dialing import dial
+from pushd.cluster import dialing
+from pushd.cluster.dialing import dial
 from tests.support.fakeowner import fake_owner
 from tests.support.tls import certificate
 

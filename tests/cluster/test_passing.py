@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from pushd.cluster.dialing import Dialed, dial
 from pushd.cluster.edge import passing
-from pushd.cluster.edge.dialing import Dialed, dial
 from pushd.settings import Address
 from tests.support.app import KEY, Server
 from tests.support.nodes import Nodes, running_nodes

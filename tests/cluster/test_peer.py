@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pushd.cluster.edge import peer as peers
-from pushd.cluster.edge.peer import Peer
+from pushd.cluster import peer as peers
+from pushd.cluster.peer import Peer
 from pushd.errors import Expired, Overloaded, OwnerAway
 from tests.support.app import until
 from tests.support.fakeowner import FakeOwner, Lost, fake_owner

@@ -12,7 +12,8 @@ import pytest
 import trio
 
 from pushd.cluster.bus.bus import Bus
-from pushd.cluster.edge.registry import STATE, Registry
+from pushd.cluster.bus.texts import SESSIONS_STATE
+from pushd.cluster.edge.registry import Registry
 from pushd.cluster.owner.rollcall import RollCall
 from pushd.core.permissions import Identity
 from pushd.happenings import Happenings, SessionClosed, SessionOpened
@@ -211,8 +212,8 @@ async def test_a_forged_session_is_not_seen(tmp_path: Path) -> None:
         text = await all_.redis.run("HGET", key, session.id)
         await all_.redis.run("PUBLISH", "t:sessions", text)
         await until(lambda: all_.bus.state.ignored > ignored)
-        state = await all_.redis.run("HGET", key, STATE)
-        await all_.redis.run("HSET", "t:sessions:x", "other", text, STATE, state)
+        state = await all_.redis.run("HGET", key, SESSIONS_STATE)
+        await all_.redis.run("HSET", "t:sessions:x", "other", text, SESSIONS_STATE, state)
         ignored = all_.bus.state.ignored
         await all_.redis.run("SADD", "t:nodes", "x")
         await until(lambda: all_.bus.state.ignored > ignored)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+# Where changes of sessions are said, and the beginning of the names of the hashes with all of them.
+SESSIONS: Final = "sessions"
+# The field of such a hash that says what it is complete up to; no session has this id.
+SESSIONS_STATE: Final = "#"
 
 
 class Hint(msgspec.Struct):

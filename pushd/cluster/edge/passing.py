@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 import trio
 
-from pushd.cluster.edge.dialing import dial
+from pushd.cluster.dialing import dial
 from pushd.core.responses import CLOSE, head_of, splice
 from pushd.errors import OwnerAway
 from pushd.front.connection import Engine, HttpConnection

@@ -19,15 +19,20 @@ import trio
 
 from pushd.cluster.bus.bus import Bus
 from pushd.cluster.bus.commands import Command, RedisAway
-from pushd.cluster.bus.texts import SessionEnd, SessionRecord, SessionsSaid, SessionsState
+from pushd.cluster.bus.texts import (
+    SESSIONS,
+    SESSIONS_STATE,
+    SessionEnd,
+    SessionRecord,
+    SessionsSaid,
+    SessionsState,
+)
 from pushd.happenings import Happenings, SessionClosed, SessionOpened
 from pushd.session import Session
 from pushd.sessions import Sessions
 
 log = structlog.get_logger("pushd.cluster")
 
-CHANNEL: Final = "sessions"  # and the beginning of the hashes' names
-STATE: Final = "#"  # the field of a hash that says what it is; no session has this id
 BATCH_S: Final = 0.05
 CHUNK: Final = 200  # sessions written in one piece
 
@@ -38,8 +43,8 @@ class Registry:
     def __init__(self, bus: Bus, sessions: Sessions, happenings: Happenings) -> None:
         self._bus = bus
         self._sessions = sessions
-        self._channel = bus.key(CHANNEL)
-        self._key = bus.key(CHANNEL, bus.node)
+        self._channel = bus.key(SESSIONS)
+        self._key = bus.key(SESSIONS, bus.node)
         self._life = secrets.token_hex(8)
         self._base = self._number = 0
         self._written: set[str] = set()  # ids that are in Redis, as far as it was told
@@ -142,7 +147,7 @@ class Registry:
         self._written.update(record.session for record in live)
         state = SessionsState(self._life, self._base, self._number, len(self._written))
         text = self._bus.sealed.write(self._key, state)
-        return [("HSET", self._key, STATE, text), self._lease()]
+        return [("HSET", self._key, SESSIONS_STATE, text), self._lease()]
 
     def _put(self, live: Sequence[SessionRecord]) -> list[Command]:
         if not live:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pushd.cluster.edge.refusals import raised
+from pushd.cluster.refusals import raised
 from pushd.cluster.wire import AppendResult, StoredBody
 from pushd.errors import OwnerAway, PushdError
 from pushd.log import Append, Stored

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 import trio
 
 from pushd.cluster.bus.texts import OwnerRecord
-from pushd.cluster.edge.peer import CONNECTIONS, Answer, Peer
-from pushd.cluster.edge.refusals import refusal
+from pushd.cluster.peer import CONNECTIONS, Answer, Peer
+from pushd.cluster.refusals import refusal
 from pushd.errors import NotReady, OwnerAway, PushdError, Unauthorized
 
 WAITS: Final = 64  # connections of questions that the owner may take its time for

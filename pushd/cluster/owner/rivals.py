@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from pushd.cluster.bus.address import RedisAddress
 from pushd.cluster.bus.sealed import Sealed
 from pushd.cluster.bus.texts import OwnerRecord
-from pushd.cluster.edge.peer import Peer
+from pushd.cluster.peer import Peer
 from pushd.cluster.wire import PATH, LoadBody, LoadResults
 from pushd.errors import CannotStart, PushdError
 from pushd.nodetokens import NodeTokens

@@ -11,8 +11,13 @@ import trio
 
 from pushd.cluster.bus.bus import Bus
 from pushd.cluster.bus.commands import Command, RedisAway
-from pushd.cluster.bus.texts import SessionRecord, SessionsSaid, SessionsState
-from pushd.cluster.edge.registry import CHANNEL, STATE
+from pushd.cluster.bus.texts import (
+    SESSIONS,
+    SESSIONS_STATE,
+    SessionRecord,
+    SessionsSaid,
+    SessionsState,
+)
 from pushd.cluster.owner.roll import Roll, Told
 
 log = structlog.get_logger("pushd.cluster")
@@ -33,12 +38,12 @@ class RollCall:
         """``told``: who is told of their sessions."""
         self.roll = Roll(bus.node, told, bus.lease_ms / 1000)
         self._bus = bus
-        self._channel = bus.key(CHANNEL)
+        self._channel = bus.key(SESSIONS)
         self._news = trio.Event()
         self._said: deque[bytes] = deque()
         self._speech = trio.Event()
         self._look_s = bus.tick_s
-        bus.listen(CHANNEL, self._heard)
+        bus.listen(SESSIONS, self._heard)
         bus.on_gap.append(self._gap)
         bus.on_lost.append(self._lost)
 
@@ -148,7 +153,7 @@ class RollCall:
             (page,) = await self._bus.ask(("HSCAN", self._key(node), cursor, "COUNT", PAGE))
             cursor, flat = page
             for field, text in zip(flat[::2], flat[1::2], strict=True):
-                if field != STATE.encode():
+                if field != SESSIONS_STATE.encode():
                     self._take(node, field, text, records)
             if cursor == b"0":
                 break
@@ -161,7 +166,7 @@ class RollCall:
     async def _complete(self, node: str) -> SessionsState | None:
         key = self._key(node)
         *_, (text, fields) = await self._bus.ask(
-            ("MULTI",), ("HGET", key, STATE), ("HLEN", key), ("EXEC",)
+            ("MULTI",), ("HGET", key, SESSIONS_STATE), ("HLEN", key), ("EXEC",)
         )
         if text is None:
             return None
@@ -181,4 +186,4 @@ class RollCall:
             records[record.session] = record
 
     def _key(self, node: str) -> str:
-        return self._bus.key(CHANNEL, node)
+        return self._bus.key(SESSIONS, node)

@@ -11,8 +11,8 @@ import httptools
 import trio
 
 from pushd import __version__
-from pushd.cluster.edge.dialing import Dialed, dial
-from pushd.cluster.edge.refusals import refusal
+from pushd.cluster.dialing import Dialed, dial
+from pushd.cluster.refusals import refusal
 from pushd.errors import Overloaded, OwnerAway
 
 CONNECTIONS: Final = 8
